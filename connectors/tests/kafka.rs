@@ -1,0 +1,139 @@
+//! The Kafka source and sink against a mock broker.
+#![cfg(feature = "kafka")]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{collections::BTreeMap, time::Duration};
+
+use connectors::{
+    BadRecord, Source, SourceError, Span,
+    sink::kafka::{KafkaSink, KafkaSinkConfig, TopicKind},
+    source::kafka::{KafkaConfig, KafkaSource, Offsets, mock::MockBroker},
+};
+
+const WAIT: Duration = Duration::from_secs(10);
+
+fn config(brokers: &[String], topics: &[&str], more: &str) -> KafkaConfig {
+    let (brokers, topics) = (serde_json::to_string(brokers).unwrap(), serde_json::to_string(topics).unwrap());
+    serde_json::from_str(&format!(r#"{{"brokers":{brokers},"topics":{topics}{more}}}"#)).unwrap()
+}
+
+#[derive(Default)]
+struct Read {
+    rows: BTreeMap<u32, usize>,
+    spans: Vec<(u32, Span)>,
+    bad: Vec<BadRecord>,
+}
+
+fn read_all(source: &mut KafkaSource) -> Read {
+    let mut read = Read::default();
+    while let Some(polled) = source.poll(WAIT).unwrap() {
+        assert_eq!(polled.spans.iter().map(|span| span.rows).sum::<usize>(), polled.batch.num_rows());
+        assert!(polled.bad.iter().all(|bad| bad.before_row <= polled.batch.num_rows()));
+        *read.rows.entry(polled.partition).or_default() += polled.batch.num_rows();
+        read.spans.extend(polled.spans.iter().map(|span| (polled.partition, *span)));
+        read.bad.extend(polled.bad);
+    }
+    read
+}
+
+const JSON: &str = r#","decode":{"json":{"ts_unit":"ms"}}"#;
+
+/// Given rows, arrays and junk in three partitions of two topics, when read until the end, then
+/// every row and every bad record is there once, in log order; a second read begins where told.
+#[test]
+fn rows_arrays_and_junk_are_all_counted() {
+    let broker = MockBroker::start(&[("b", 1), ("a", 2)]).unwrap();
+    for i in 0..1000 {
+        let row = format!(r#"{{"ts":{i},"tag":"x","value":{i}.5}}"#);
+        broker.send("a", i % 2, b"k", row.as_bytes()).unwrap();
+        let array = format!(r#"[{row},{{"ts":{i}}},{row}]"#);
+        broker.send("b", 0, b"k", if i % 10 == 0 { b"junk" } else { array.as_bytes() }).unwrap();
+    }
+    broker.flush().unwrap();
+    let config = config(&broker.brokers(), &["b", "a"], JSON);
+    let mut source = KafkaSource::open(&config, &Offsets::new(), true).unwrap();
+    assert_eq!(source.partitions(), [("a".to_owned(), 0), ("a".to_owned(), 1), ("b".to_owned(), 0)]);
+    let read = read_all(&mut source);
+    assert_eq!(read.rows, BTreeMap::from([(0, 500), (1, 500), (2, 1800)]));
+    let codes = |code| read.bad.iter().filter(|bad| bad.code == code).count();
+    assert_eq!((codes("json_syntax"), codes("missing_field")), (100, 900));
+    assert!(read.bad.iter().all(|bad| bad.origin == "b" && bad.key.as_deref() == Some(b"k")));
+    let offsets: Vec<i64> =
+        read.spans.iter().filter(|(partition, _)| *partition == 1).map(|(_, span)| span.offset).collect();
+    assert_eq!(offsets, (0..500).collect::<Vec<i64>>());
+    assert!(read.spans.iter().all(|(_, span)| span.record_ts.is_some()));
+
+    source.commit(&Offsets::from([(("a".to_owned(), 0), 500)]), true).unwrap();
+    let start = Offsets::from([(("a".to_owned(), 0), 490), (("a".to_owned(), 1), 500)]);
+    let mut again = KafkaSource::open(&config, &start, true).unwrap();
+    assert_eq!(read_all(&mut again).rows, BTreeMap::from([(0, 10), (2, 1800)]));
+}
+
+/// Given a consumer group, when read until the end, then the rows are the same.
+#[test]
+fn a_group_member_reads_the_same_rows() {
+    let broker = MockBroker::start(&[("a", 2)]).unwrap();
+    for i in 0..100 {
+        let row = format!(r#"{{"ts":{i},"tag":"x","value":{i}}}"#);
+        broker.send("a", i % 2, b"", row.as_bytes()).unwrap();
+    }
+    broker.flush().unwrap();
+    let more = format!(r#"{JSON},"assign":"group""#);
+    let mut source =
+        KafkaSource::open(&config(&broker.brokers(), &["a"], &more), &Offsets::new(), true).unwrap();
+    assert_eq!(read_all(&mut source).rows.values().sum::<usize>(), 100);
+}
+
+/// Given a live source, when nothing comes, then an empty batch; when the broker was away and a row
+/// comes after it, then that row.
+#[test]
+fn a_live_source_outlasts_its_broker() {
+    let broker = MockBroker::start(&[("a", 1)]).unwrap();
+    let more = format!(r#"{JSON},"properties":{{"reconnect.backoff.max.ms":"200"}}"#);
+    let mut source =
+        KafkaSource::open(&config(&broker.brokers(), &["a"], &more), &Offsets::new(), false).unwrap();
+    assert_eq!(source.poll(Duration::from_millis(20)).unwrap().unwrap().batch.num_rows(), 0);
+    broker.set_reachable(false).unwrap();
+    assert_eq!(source.poll(Duration::from_millis(200)).unwrap().unwrap().batch.num_rows(), 0);
+    assert!(source.last_error().is_some());
+    broker.set_reachable(true).unwrap();
+    broker.send("a", 0, b"", br#"{"ts":1,"tag":"x","value":1}"#).unwrap();
+    broker.flush().unwrap();
+    assert_eq!(source.poll(WAIT).unwrap().unwrap().batch.num_rows(), 1);
+}
+
+/// Given an unknown topic, no broker, or a secret in the open, when opened, then the error says so.
+#[test]
+fn what_cannot_be_read_is_said_at_start() {
+    let broker = MockBroker::start(&[("a", 1)]).unwrap();
+    let open = |config: &KafkaConfig| KafkaSource::open(config, &Offsets::new(), true).err().unwrap();
+    let error = open(&config(&broker.brokers(), &["nope"], ""));
+    assert!(error.to_string().contains("no topic `nope`; the brokers have: a"), "{error}");
+    let error = open(&config(&["127.0.0.1:1".to_owned()], &["a"], r#","connect_timeout":"300ms""#));
+    assert!(error.to_string().contains("no answer from 127.0.0.1:1"), "{error}");
+    let error = open(&config(&broker.brokers(), &["a"], r#","properties":{"sasl.password":"hush"}"#));
+    assert!(
+        matches!(error, SourceError::Config { field: "properties", .. })
+            && !error.to_string().contains("hush")
+    );
+}
+
+/// Given messages sent through the sink, when its topic is read, then they are there with headers.
+#[test]
+fn what_the_sink_sends_can_be_read() {
+    let broker = MockBroker::start(&[("alerts", 1)]).unwrap();
+    let settings = KafkaSinkConfig { alerts: Some("alerts".to_owned()), ..KafkaSinkConfig::default() };
+    let sink = KafkaSink::open(&settings, &broker.brokers()).unwrap();
+    for i in 0..500 {
+        let row = format!(r#"{{"ts":{i},"value":1}}"#);
+        assert!(sink.send(TopicKind::Alerts, b"k", row.as_bytes(), &[("unit", b"u1")]).unwrap());
+    }
+    assert!(!sink.send(TopicKind::Late, b"k", b"{}", &[]).unwrap());
+    sink.flush(WAIT).unwrap();
+    assert_eq!((sink.delivered(), sink.failed(), sink.pending()), (500, 0, 0));
+    let more = r#","decode":{"json":{"ts_unit":"ms","tag_template":"{header:unit}.{key}"}}"#;
+    let mut source =
+        KafkaSource::open(&config(&broker.brokers(), &["alerts"], more), &Offsets::new(), true).unwrap();
+    let read = read_all(&mut source);
+    assert_eq!((read.rows[&0], read.bad.len()), (500, 0));
+}

@@ -1,0 +1,241 @@
+//! A record batch, long or wide, as flat columns in the order of the log.
+
+use crate::config::plan::{Class, Plan};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::DataType;
+
+/// Why a batch can't be read: a fault of the source, not of the data.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BatchError {
+    /// A column is absent or of another type.
+    #[error("column `{column}` must be {expected}, got {got}")]
+    Column {
+        /// The column.
+        column: &'static str,
+        /// What it must be.
+        expected: &'static str,
+        /// What it is.
+        got: String,
+    },
+    /// The batch has qualities, but the configuration does not say what they mean.
+    #[error(
+        "the data has a quality column; say what its codes mean: `[quality] scheme = \"opcua\"` (or \"opcda\", \"qartod\", or lists of codes)"
+    )]
+    NoScheme,
+}
+
+/// Key of the schema metadata that marks a wide batch.
+pub const LAYOUT: &str = "truegauge.layout";
+
+/// Flat columns; one slot a sample.
+#[derive(Default)]
+pub(crate) struct Flat {
+    /// Tag number, or [`UNKNOWN`] with the row's name in `refused`.
+    pub(crate) tag: Vec<u32>,
+    pub(crate) ts: Vec<i64>,
+    /// NaN where missing.
+    pub(crate) value: Vec<f64>,
+    pub(crate) class: Vec<Class>,
+    pub(crate) seq: Vec<i64>,
+    /// Row of the batch; empty when slots are rows.
+    pub(crate) row: Vec<u32>,
+    /// Names of the slots whose tag was refused.
+    pub(crate) refused: Vec<(u32, String)>,
+}
+
+/// A tag that got no number: the limit was reached, or its name is too long.
+pub(crate) const UNKNOWN: u32 = u32::MAX;
+
+/// Remembers which codes of a dictionary are which tags.
+#[derive(Default)]
+pub(crate) struct Codes {
+    values: Option<ArrayRef>,
+    ids: Vec<u32>,
+}
+
+const UNSEEN: u32 = u32::MAX - 1;
+
+impl Flat {
+    fn clear(&mut self) {
+        self.tag.clear();
+        self.ts.clear();
+        self.value.clear();
+        self.class.clear();
+        self.seq.clear();
+        self.row.clear();
+        self.refused.clear();
+    }
+
+    /// Reads a batch; `intern` gives a name its number.
+    pub(crate) fn read(
+        &mut self,
+        batch: &RecordBatch,
+        plan: &Plan,
+        codes: &mut Codes,
+        mut intern: impl FnMut(&str) -> u32,
+    ) -> Result<(), BatchError> {
+        self.clear();
+        let ts = column(batch, "ts", "Timestamp(ns)", &DataType::is_temporal)?;
+        let ts = ts.as_primitive_opt::<TimestampNanosecondType>();
+        let ts = ts.ok_or_else(|| wrong("ts", "Timestamp(ns)", batch))?;
+        if batch.schema_ref().metadata().get(LAYOUT).is_some_and(|l| l == "wide") {
+            return self.read_wide(batch, ts.values(), intern);
+        }
+        self.ts.extend_from_slice(ts.values());
+        let tag = column(batch, "tag", "Utf8 or Dictionary(Int32, Utf8)", &|_| true)?;
+        if let Some(names) = tag.as_string_opt::<i32>() {
+            for name in names.iter() {
+                self.tag.push(intern(name.unwrap_or("")));
+            }
+        } else if let Some(dictionary) = tag.as_dictionary_opt::<Int32Type>() {
+            let names = dictionary.values().as_string_opt::<i32>();
+            let names = names.ok_or_else(|| wrong("tag", "Utf8 or Dictionary(Int32, Utf8)", batch))?;
+            codes.look_at(dictionary.values());
+            for &code in dictionary.keys().values() {
+                let id = &mut codes.ids[code as usize];
+                if *id == UNSEEN {
+                    *id = intern(names.value(code as usize));
+                }
+                self.tag.push(*id);
+            }
+        } else {
+            return Err(wrong("tag", "Utf8 or Dictionary(Int32, Utf8)", batch));
+        }
+        for i in 0..self.tag.len() {
+            if self.tag[i] == UNKNOWN {
+                self.refused.push((i as u32, name_at(tag, i).to_string()));
+            }
+        }
+        let value =
+            column(batch, "value", "Float64", &|t| *t == DataType::Float64)?.as_primitive::<Float64Type>();
+        self.value.extend_from_slice(value.values());
+        if let Some(nulls) = value.nulls().filter(|n| n.null_count() > 0) {
+            for (i, x) in self.value.iter_mut().enumerate() {
+                if nulls.is_null(i) {
+                    *x = f64::NAN;
+                }
+            }
+        }
+        self.read_quality(batch, plan)?;
+        if let Some(seq) = batch.column_by_name("seq") {
+            let seq = seq.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong("seq", "Int64", batch))?;
+            self.seq.extend_from_slice(seq.values());
+        }
+        Ok(())
+    }
+
+    fn read_quality(&mut self, batch: &RecordBatch, plan: &Plan) -> Result<(), BatchError> {
+        let n = self.ts.len();
+        let Some(quality) = batch.column_by_name("quality") else {
+            self.class.resize(n, Class::Good);
+            return Ok(());
+        };
+        let scheme = plan.quality.as_ref().ok_or(BatchError::NoScheme)?;
+        if let Some(numbers) = quality.as_primitive_opt::<UInt32Type>() {
+            let (mut last, mut class) = (0, scheme.class(0));
+            for (i, &code) in numbers.values().iter().enumerate() {
+                if code != last {
+                    (last, class) = (code, scheme.class(code));
+                }
+                self.class.push(if numbers.is_null(i) { Class::Bad } else { class });
+            }
+        } else {
+            let words = quality.data_type() == &DataType::Utf8
+                || matches!(quality.data_type(), DataType::Dictionary(_, _));
+            if !words {
+                return Err(wrong("quality", "UInt32 or Utf8", batch));
+            }
+            for i in 0..n {
+                self.class.push(if quality.is_null(i) {
+                    Class::Bad
+                } else {
+                    scheme.class_of_word(name_at(quality, i))
+                });
+            }
+        }
+        for (x, class) in self.value.iter_mut().zip(&self.class) {
+            if *class == Class::Bad {
+                *x = f64::NAN;
+            }
+        }
+        Ok(())
+    }
+
+    /// Row by row, cell by cell; a null cell is no sample.
+    fn read_wide(
+        &mut self,
+        batch: &RecordBatch,
+        ts: &[i64],
+        mut intern: impl FnMut(&str) -> u32,
+    ) -> Result<(), BatchError> {
+        let mut columns = Vec::new();
+        for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            if field.name() == "ts" {
+                continue;
+            }
+            let values =
+                array.as_primitive_opt::<Float64Type>().ok_or_else(|| wrong("value", "Float64", batch))?;
+            columns.push((field.name().as_str(), values, None));
+        }
+        for (row, &t) in ts.iter().enumerate() {
+            for (name, values, id) in &mut columns {
+                if values.is_null(row) {
+                    continue;
+                }
+                let id = *id.get_or_insert_with(|| intern(name));
+                if id == UNKNOWN {
+                    self.refused.push((self.ts.len() as u32, (*name).to_string()));
+                }
+                self.tag.push(id);
+                self.ts.push(t);
+                self.value.push(values.value(row));
+                self.row.push(row as u32);
+            }
+        }
+        self.class.resize(self.ts.len(), Class::Good);
+        Ok(())
+    }
+}
+
+impl Codes {
+    /// Starts afresh when the dictionary is another one.
+    fn look_at(&mut self, values: &ArrayRef) {
+        let same = self.values.as_ref().is_some_and(|v| std::sync::Arc::ptr_eq(v, values));
+        if !same {
+            self.ids.clear();
+            self.ids.resize(values.len(), UNSEEN);
+            self.values = Some(values.clone());
+        }
+    }
+}
+
+fn name_at(array: &ArrayRef, i: usize) -> &str {
+    if let Some(names) = array.as_string_opt::<i32>() {
+        return names.value(i);
+    }
+    match array
+        .as_dictionary_opt::<Int32Type>()
+        .map(|d| (d.values().as_string_opt::<i32>(), d.keys().value(i)))
+    {
+        Some((Some(names), code)) => names.value(code as usize),
+        _ => "",
+    }
+}
+
+fn column<'a>(
+    batch: &'a RecordBatch,
+    name: &'static str,
+    expected: &'static str,
+    fits: &dyn Fn(&DataType) -> bool,
+) -> Result<&'a ArrayRef, BatchError> {
+    let array = batch.column_by_name(name).filter(|a| fits(a.data_type()));
+    array.ok_or_else(|| wrong(name, expected, batch))
+}
+
+fn wrong(column: &'static str, expected: &'static str, batch: &RecordBatch) -> BatchError {
+    let got = batch.column_by_name(column).map_or("nothing".into(), |c| c.data_type().to_string());
+    BatchError::Column { column, expected, got }
+}

@@ -1,0 +1,469 @@
+//! The checked configuration: what cannot run does not start.
+
+use super::raw::{
+    CodeRaw, EngineRaw, Exclude, ExcludeWord, GroupRaw, QualityRaw, RuleRaw, Scheme, SchemeRaw, Uncertain,
+};
+use super::select::matches;
+use crate::output::digest;
+use detectors::detect::Columns;
+use detectors::forecast::AnyForecast;
+use detectors::params::ParamError;
+use detectors::vote::{AnyVoter, Exclusion, ExclusionRaw};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a configuration was refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The text is not the TOML that was expected.
+    #[error("{message}")]
+    Syntax {
+        /// What was expected and what was found, with line and column.
+        message: String,
+    },
+    /// Two rules or groups share a name.
+    #[error("`{id}` names two rules or groups; ids must be unique")]
+    DuplicateId {
+        /// The name.
+        id: String,
+    },
+    /// Two bounds of time the wrong way round.
+    #[error("`{lower}` = {low} ns must not exceed `{upper}` = {high} ns")]
+    Order {
+        /// The field that must be smaller.
+        lower: String,
+        /// Its value.
+        low: i64,
+        /// The field that must be larger.
+        upper: String,
+        /// Its value.
+        high: i64,
+    },
+    /// A rule's parameters can't be used.
+    #[error("rule `{rule}`: {source}")]
+    Rule {
+        /// The rule.
+        rule: String,
+        /// What is wrong.
+        source: ParamError,
+    },
+    /// A group can't be used.
+    #[error("group `{group}`: {problem}")]
+    Group {
+        /// The group.
+        group: String,
+        /// What is wrong.
+        problem: GroupProblem,
+    },
+    /// A group's voter or exclusion can't be used.
+    #[error("group `{group}`: {source}")]
+    Vote {
+        /// The group.
+        group: String,
+        /// What is wrong.
+        source: ParamError,
+    },
+    /// The catalogue has no such tag.
+    #[error("`{by}` names the tag `{tag}`, which is not in the catalogue{}", nearest.as_ref().map_or(String::new(), |n| format!("; did you mean `{n}`?")))]
+    UnknownTag {
+        /// Who names it.
+        by: String,
+        /// The name.
+        tag: String,
+        /// The nearest known name.
+        nearest: Option<String>,
+    },
+    /// With a catalogue, a rule that selects nothing.
+    #[error("rule `{rule}` selects no tag of the catalogue: {patterns:?}")]
+    SelectsNothing {
+        /// The rule.
+        rule: String,
+        /// Its patterns.
+        patterns: Vec<String>,
+    },
+    /// Parameters come from the catalogue, but there is none.
+    #[error(
+        "rule `{rule}` takes parameters from the catalogue, but the configuration names none (`tags = \"…\"`)"
+    )]
+    NoCatalogue {
+        /// The rule.
+        rule: String,
+    },
+}
+
+/// What is wrong with a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GroupProblem {
+    /// Fewer than two members.
+    #[error("needs two members or more")]
+    TooFew,
+    /// More members than a panel holds.
+    #[error("has more members than a group can hold (32)")]
+    TooMany,
+    /// A member is named twice.
+    #[error("names a member twice")]
+    DuplicateMember,
+    /// The reference member is no member.
+    #[error("`tick.member` is not one of its members")]
+    ReferenceIsNoMember,
+    /// A period of zero.
+    #[error("`tick.period` must be longer than zero")]
+    NoPeriod,
+}
+
+/// The checked configuration of the engine.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Order and lateness.
+    pub time: Time,
+    /// Bounds.
+    pub limits: super::raw::LimitsRaw,
+    /// What quality codes mean.
+    pub quality: Option<QualityRaw>,
+    /// The rules.
+    pub rules: Vec<RulePlan>,
+    /// The groups.
+    pub groups: Vec<GroupPlan>,
+    /// The tag catalogue.
+    pub catalogue: Option<Catalogue>,
+    /// Digest of everything that judges.
+    pub digest: String,
+}
+
+/// Order and lateness, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time {
+    /// How long a row is held for older rows of its tag.
+    pub max_delay: i64,
+    /// How far progress must run ahead.
+    pub grace: i64,
+    /// How far a row may be ahead of its record timestamp.
+    pub max_ahead: i64,
+    /// How far a row may be ahead of progress.
+    pub max_jump: Option<i64>,
+}
+
+/// A checked rule.
+#[derive(Debug, Clone)]
+pub struct RulePlan {
+    /// As written.
+    pub raw: RuleRaw,
+    /// Digest of all that shapes its judgement.
+    pub digest: String,
+}
+
+/// A checked group.
+#[derive(Debug, Clone)]
+pub struct GroupPlan {
+    /// As written.
+    pub raw: GroupRaw,
+    /// Pace of its ticks.
+    pub period: i64,
+    /// Position of the reference member.
+    pub reference: Option<usize>,
+    /// How long a tick waits for slower members.
+    pub wait: i64,
+    /// How far progress must run ahead of a silent group.
+    pub grace: i64,
+    /// How old a sample may be.
+    pub max_skew: i64,
+    /// The voter.
+    pub voter: AnyVoter,
+    /// How members are excluded; never, if absent.
+    pub exclusion: Option<Exclusion>,
+    /// The fallback models with nothing learned, in order.
+    pub models: Vec<AnyForecast>,
+    /// Digest of all that shapes its judgement.
+    pub digest: String,
+}
+
+/// The tag catalogue: numbers by tag and column.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Catalogue {
+    /// The numeric columns of each tag.
+    pub rows: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+/// A catalogue row as detectors see it; a tag without a row has no columns.
+pub(crate) struct Row<'a> {
+    tag: &'a str,
+    numbers: Option<&'a BTreeMap<String, f64>>,
+}
+
+impl Columns for Row<'_> {
+    fn number(&self, column: &str) -> Option<f64> {
+        self.numbers?.get(column).copied()
+    }
+    fn tag(&self) -> &str {
+        self.tag
+    }
+}
+
+impl Plan {
+    /// Reads the engine's part of a configuration file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for anything that can't run as written.
+    pub fn parse(text: &str, catalogue: Option<Catalogue>) -> Result<Plan, ConfigError> {
+        let raw: EngineRaw =
+            toml::from_str(text).map_err(|e| ConfigError::Syntax { message: e.to_string() })?;
+        Plan::new(raw, catalogue)
+    }
+
+    /// Checks a configuration as written.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for anything that can't run as written.
+    pub fn new(raw: EngineRaw, catalogue: Option<Catalogue>) -> Result<Plan, ConfigError> {
+        let max_delay = raw.time.max_delay.map_or(0, |s| s.to_ns());
+        let wait = |g: &GroupRaw| g.wait.map_or(max_delay, |s| s.to_ns());
+        let widest = raw.group.iter().map(wait).max().unwrap_or(max_delay).max(max_delay);
+        let time = Time {
+            max_delay,
+            grace: raw.time.grace.map_or(widest, |s| s.to_ns()),
+            max_ahead: raw.time.max_ahead.map_or(60_000_000_000, |s| s.to_ns()),
+            max_jump: raw.time.max_jump.map(|s| s.to_ns()),
+        };
+        let ordered = |lower: &str, low: i64, upper: &str, high: i64| {
+            if low > high {
+                return Err(ConfigError::Order { lower: lower.into(), low, upper: upper.into(), high });
+            }
+            Ok(())
+        };
+        ordered("time.max_delay", max_delay, "time.grace", time.grace)?;
+        let admission = format!("{time:?} {:?}", raw.quality);
+        let mut ids = BTreeSet::new();
+        for id in raw.rule.iter().map(|r| &r.id).chain(raw.group.iter().map(|g| &g.id)) {
+            if !ids.insert(id.clone()) {
+                return Err(ConfigError::DuplicateId { id: id.clone() });
+            }
+        }
+        let mut rules = Vec::new();
+        for rule in raw.rule {
+            check_rule(&rule, catalogue.as_ref())?;
+            let digest = digest(&[&admission, &format!("{rule:?}")]);
+            rules.push(RulePlan { raw: rule, digest });
+        }
+        let mut groups = Vec::new();
+        for group in raw.group {
+            let wait = wait(&group);
+            let name = |field: &str| format!("group `{}`: {field}", group.id);
+            ordered("time.max_delay", max_delay, &name("wait"), wait)?;
+            ordered(&name("wait"), wait, "time.grace", time.grace)?;
+            let reference = check_group(&group, catalogue.as_ref())?;
+            let digest = digest(&[&admission, &format!("{group:?}")]);
+            let refuse = |source| ConfigError::Vote { group: group.id.clone(), source };
+            let exclusion = match &group.exclude {
+                Exclude::Word(ExcludeWord::Never) => None,
+                Exclude::Word(ExcludeWord::Auto) => {
+                    Some(Exclusion::new(&ExclusionRaw::default()).map_err(refuse)?)
+                }
+                Exclude::Counters(raw) => Some(Exclusion::new(raw).map_err(refuse)?),
+            };
+            let voter = group.vote.build().map_err(refuse)?;
+            let period = group.tick.period.to_ns();
+            let models: Result<Vec<_>, _> = group.fallback.iter().map(|m| m.build(period)).collect();
+            let models = models.map_err(refuse)?;
+            groups.push(GroupPlan {
+                period,
+                reference,
+                wait,
+                grace: time.grace,
+                voter,
+                exclusion,
+                models,
+                max_skew: group.max_skew.to_ns(),
+                raw: group,
+                digest,
+            });
+        }
+        let parts: Vec<&str> =
+            rules.iter().map(|r| r.digest.as_str()).chain(groups.iter().map(|g| g.digest.as_str())).collect();
+        let catalogue_text = catalogue.as_ref().map_or(String::new(), |c| format!("{:?}", c.rows));
+        let digest = digest(&[&admission, &parts.join(" "), &catalogue_text]);
+        Ok(Plan { time, limits: raw.limits, quality: raw.quality, rules, groups, catalogue, digest })
+    }
+
+    /// The catalogue's row of a tag.
+    pub(crate) fn row<'a>(&'a self, tag: &'a str) -> Row<'a> {
+        Row { tag, numbers: self.catalogue.as_ref().and_then(|c| c.rows.get(tag)) }
+    }
+}
+
+fn check_rule(rule: &RuleRaw, catalogue: Option<&Catalogue>) -> Result<(), ConfigError> {
+    struct Check<'a>(&'a RuleRaw, Option<&'a Catalogue>);
+    impl detectors::detect::Visitor for Check<'_> {
+        type Out = Result<(), ConfigError>;
+        fn visit<D: detectors::detect::Detector>(self, raw: &D::Raw) -> Self::Out {
+            let (rule, Some(catalogue)) = (self.0, self.1) else {
+                if D::needs_columns(raw) {
+                    return Err(ConfigError::NoCatalogue { rule: self.0.id.clone() });
+                }
+                let row = Row { tag: "", numbers: None };
+                let bound = D::bind(raw, &row);
+                return bound
+                    .map(|_| ())
+                    .map_err(|source| ConfigError::Rule { rule: self.0.id.clone(), source });
+            };
+            let mut selected = 0usize;
+            for (tag, numbers) in &catalogue.rows {
+                if rule.tags.iter().any(|p| matches(p, tag)) {
+                    selected += 1;
+                    D::bind(raw, &Row { tag, numbers: Some(numbers) })
+                        .map_err(|source| ConfigError::Rule { rule: rule.id.clone(), source })?;
+                }
+            }
+            if selected == 0 {
+                return Err(ConfigError::SelectsNothing {
+                    rule: rule.id.clone(),
+                    patterns: rule.tags.clone(),
+                });
+            }
+            Ok(())
+        }
+    }
+    if let Some(catalogue) = catalogue {
+        for pattern in rule.tags.iter().filter(|p| !p.contains(['*', '?'])) {
+            known(&rule.id, pattern, catalogue)?;
+        }
+    }
+    detectors::detect::visit(&rule.detect, Check(rule, catalogue))
+}
+
+fn known(by: &str, tag: &str, catalogue: &Catalogue) -> Result<(), ConfigError> {
+    if catalogue.rows.contains_key(tag) {
+        return Ok(());
+    }
+    let nearest = nearest(tag, catalogue.rows.keys().map(String::as_str));
+    Err(ConfigError::UnknownTag { by: by.into(), tag: tag.into(), nearest })
+}
+
+fn check_group(group: &GroupRaw, catalogue: Option<&Catalogue>) -> Result<Option<usize>, ConfigError> {
+    let refuse = |problem| Err(ConfigError::Group { group: group.id.clone(), problem });
+    if group.members.len() < 2 {
+        return refuse(GroupProblem::TooFew);
+    }
+    if group.members.len() > detectors::vote::MAX_MEMBERS {
+        return refuse(GroupProblem::TooMany);
+    }
+    if group.members.iter().collect::<BTreeSet<_>>().len() < group.members.len() {
+        return refuse(GroupProblem::DuplicateMember);
+    }
+    if group.tick.period.to_ns() <= 0 {
+        return refuse(GroupProblem::NoPeriod);
+    }
+    if let Some(catalogue) = catalogue {
+        for member in &group.members {
+            known(&group.id, member, catalogue)?;
+        }
+    }
+    match &group.tick.member {
+        None => Ok(None),
+        Some(name) => match group.members.iter().position(|m| m == name) {
+            Some(i) => Ok(Some(i)),
+            None => refuse(GroupProblem::ReferenceIsNoMember),
+        },
+    }
+}
+
+/// The nearest of `names` to `wanted` by edit distance, if it is near at all.
+pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    names
+        .map(|name| (distance(wanted, name), name))
+        .filter(|(d, _)| *d <= (wanted.len() / 3).max(1))
+        .min()
+        .map(|(_, name)| name.to_string())
+}
+
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(x != *y)).min(above + 1).min(row[j] + 1);
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}
+
+/// Quality class of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Class {
+    Good = 0,
+    Uncertain = 1,
+    Bad = 2,
+}
+
+impl QualityRaw {
+    /// Class of a numeric code.
+    pub(crate) fn class(&self, code: u32) -> Class {
+        let class = match &self.scheme {
+            SchemeRaw::Named(Scheme::Opcua) => match code >> 30 {
+                0 => Class::Good,
+                1 => Class::Uncertain,
+                _ => Class::Bad,
+            },
+            SchemeRaw::Named(Scheme::Opcda) => match code >> 6 & 3 {
+                3 => Class::Good,
+                1 => Class::Uncertain,
+                _ => Class::Bad,
+            },
+            SchemeRaw::Named(Scheme::Qartod) => match code {
+                1 => Class::Good,
+                2 | 3 => Class::Uncertain,
+                _ => Class::Bad,
+            },
+            SchemeRaw::Custom(_) => return self.of(|c| matches!(c, CodeRaw::Number(n) if *n == code)),
+        };
+        self.settle(class)
+    }
+
+    /// Class of a code in words.
+    pub(crate) fn class_of_word(&self, word: &str) -> Class {
+        match &self.scheme {
+            SchemeRaw::Named(_) => match word.parse::<u32>() {
+                Ok(code) => self.class(code),
+                Err(_) => self.settle(named(word)),
+            },
+            SchemeRaw::Custom(_) => self.of(|c| match c {
+                CodeRaw::Word(w) => w == word,
+                CodeRaw::Number(n) => word.parse() == Ok(*n),
+            }),
+        }
+    }
+
+    fn of(&self, is: impl Fn(&CodeRaw) -> bool) -> Class {
+        let SchemeRaw::Custom(custom) = &self.scheme else { return Class::Bad };
+        if custom.good.iter().any(&is) {
+            Class::Good
+        } else if custom.uncertain.iter().any(&is) {
+            self.settle(Class::Uncertain)
+        } else {
+            Class::Bad
+        }
+    }
+
+    fn settle(&self, class: Class) -> Class {
+        match (class, self.uncertain) {
+            (Class::Uncertain, Uncertain::Trust) => Class::Good,
+            (Class::Uncertain, Uncertain::Missing) => Class::Bad,
+            _ => class,
+        }
+    }
+}
+
+/// OPC UA's status words by their first word.
+fn named(word: &str) -> Class {
+    if word.starts_with("Good") {
+        Class::Good
+    } else if word.starts_with("Uncertain") {
+        Class::Uncertain
+    } else {
+        Class::Bad
+    }
+}

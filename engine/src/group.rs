@@ -1,0 +1,588 @@
+//! Groups: ticks, panels, votes, exclusion, the state of the signal and what it serves.
+//!
+//! A group sees its members' rows in the order of the log. It never looks at a clock: ticks close at the places that
+//! DESIGN.md 3 names. Nothing here is read by a rule of a tag.
+
+use crate::alert::{self, Life, Terms};
+use crate::config::plan::GroupPlan;
+use crate::config::raw::Signals;
+use crate::output::{Event, FlagCounts, Outputs, ServedValue, Source, State, VerdictRow, What, status};
+use detectors::forecast::{AnyForecast, Forecast};
+use detectors::sample::Flag;
+use detectors::vote::exclusion::{Exclusion, MemberState};
+use detectors::vote::{AnyVoter, MAX_MEMBERS, MemberSample, Outcome, Panel, Vote, Voter};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// A released sample that a tick may still see.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Seen {
+    ts: i64,
+    value: f64,
+    present: bool,
+    usable: bool,
+}
+
+/// A member's row on its way through the group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) kind: Kind,
+    pub(crate) ts: i64,
+    /// Progress before the row's place, and after it.
+    pub(crate) before: i64,
+    pub(crate) after: i64,
+    pub(crate) value: f64,
+    pub(crate) present: bool,
+    pub(crate) usable: bool,
+}
+
+/// What happened to the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Admitted, and waiting for older rows of its tag.
+    Hold,
+    /// Released at the place where it was admitted.
+    Release,
+    /// Released at the admission of a later row of its tag.
+    ReleaseHeld,
+    /// Released because its time is past.
+    Past,
+}
+
+/// Everything of a group that a snapshot keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Memory {
+    closed: Option<i64>,
+    state: State,
+    held_by_command: bool,
+    heard: Option<i64>,
+    /// Last released time of each member; the smallest number: none.
+    last: Vec<i64>,
+    seen: Vec<VecDeque<Seen>>,
+    held: Vec<Vec<i64>>,
+    members: Vec<MemberState>,
+    healthy: u32,
+    rung: Option<u8>,
+    lost_at: i64,
+    served_at: i64,
+    n: u32,
+    source: Source,
+    status: u32,
+    models: Vec<AnyForecast>,
+    life: [u64; 4],
+    counts: FlagCounts,
+    missed: u64,
+    switches: u64,
+    recoveries: u64,
+}
+
+/// A group at run time.
+pub(crate) struct Group {
+    pub(crate) plan: GroupPlan,
+    number: u32,
+    rule: u32,
+    voter: AnyVoter,
+    exclusion: Option<Exclusion>,
+    terms: Option<Terms>,
+    kinds: Vec<&'static str>,
+    /// Tag numbers of the members, once they are known.
+    pub(crate) tags: Vec<u32>,
+    memory: Memory,
+    /// The next tick, while it is known.
+    next: Option<Option<i64>>,
+    /// Changed since its wake-up was noted, and the earliest wake-up noted.
+    touched: bool,
+    noted: i64,
+}
+
+impl Group {
+    pub(crate) fn new(plan: &GroupPlan, number: u32, rule: u32) -> Self {
+        let n = plan.raw.members.len();
+        let memory = Memory {
+            closed: None,
+            state: State::Unknown,
+            held_by_command: false,
+            heard: None,
+            last: vec![i64::MIN; n],
+            seen: vec![VecDeque::new(); n],
+            held: vec![Vec::new(); n],
+            members: vec![MemberState::default(); n],
+            healthy: 0,
+            rung: None,
+            lost_at: 0,
+            served_at: i64::MIN,
+            n: 0,
+            source: Source::None,
+            status: 0,
+            models: plan.models.clone(),
+            life: [0; 4],
+            counts: FlagCounts::default(),
+            missed: 0,
+            switches: 0,
+            recoveries: 0,
+        };
+        Group {
+            plan: plan.clone(),
+            number,
+            rule,
+            voter: plan.voter.clone(),
+            exclusion: plan.exclusion,
+            terms: plan.raw.alert.as_ref().map(Terms::new),
+            kinds: plan.raw.fallback.iter().map(|raw| raw.kind()).collect(),
+            tags: vec![u32::MAX; n],
+            memory,
+            next: None,
+            touched: true,
+            noted: i64::MAX,
+        }
+    }
+
+    /// A member's row, in the order of the log.
+    #[inline]
+    pub(crate) fn enter(&mut self, member: usize, entry: &Entry, out: &mut Outputs) {
+        self.touched = true;
+        let bound = if entry.kind == Kind::Past { entry.ts } else { i64::MAX };
+        self.close_past(entry.before, bound, false, out);
+        let memory = &mut self.memory;
+        if matches!(entry.kind, Kind::Hold | Kind::Release) {
+            memory.heard = memory.heard.max(Some(entry.after));
+        }
+        match entry.kind {
+            Kind::Hold => {
+                memory.held[member].push(entry.ts);
+                return;
+            }
+            Kind::ReleaseHeld | Kind::Past => {
+                if let Some(i) = memory.held[member].iter().position(|ts| *ts == entry.ts) {
+                    memory.held[member].swap_remove(i);
+                }
+            }
+            Kind::Release => {}
+        }
+        memory.last[member] = entry.ts;
+        if memory.closed.is_some_and(|closed| entry.ts <= closed) {
+            memory.missed += 1;
+        }
+        memory.seen[member].push_back(Seen {
+            ts: entry.ts,
+            value: entry.value,
+            present: entry.present,
+            usable: entry.usable,
+        });
+        if self.idle() || self.plan.reference == Some(member) || self.next == Some(None) {
+            self.next = None;
+        }
+        while let Some(k) = self.next_tick() {
+            if !self.due(k) {
+                break;
+            }
+            self.tick(k, out);
+        }
+    }
+
+    /// Closes ticks that are past at progress `p` and before `bound`; at the end, up to the first at or after `p`.
+    pub(crate) fn close_past(&mut self, p: i64, bound: i64, ended: bool, out: &mut Outputs) {
+        let quiet = self.memory.heard.is_none_or(|heard| p <= heard.saturating_add(self.plan.grace));
+        if quiet && !ended {
+            return;
+        }
+        while let Some(k) = self.next_tick() {
+            let past = if ended {
+                p > k || self.memory.closed.is_none_or(|closed| closed < p)
+            } else {
+                p > k.saturating_add(self.plan.grace)
+            };
+            if k >= bound || !past {
+                break;
+            }
+            self.tick(k, out);
+        }
+    }
+
+    /// Progress beyond which the next tick is past, if that is sooner than what was noted.
+    pub(crate) fn take_wake(&mut self) -> Option<i64> {
+        if !std::mem::take(&mut self.touched) {
+            return None;
+        }
+        let k = self.next_tick()?;
+        let wake = self.memory.heard.map_or(k, |h| h.max(k)).saturating_add(self.plan.grace);
+        (wake < self.noted).then(|| {
+            self.noted = wake;
+            wake
+        })
+    }
+
+    /// Its noted wake-up has come.
+    pub(crate) fn woken(&mut self) {
+        (self.touched, self.noted) = (true, i64::MAX);
+    }
+
+    fn idle(&self) -> bool {
+        matches!(self.memory.state, State::Unknown | State::Failed) && !self.memory.held_by_command
+    }
+
+    fn next_tick(&mut self) -> Option<i64> {
+        if let Some(next) = self.next {
+            return next;
+        }
+        let next = self.find_tick();
+        self.next = Some(next);
+        next
+    }
+
+    fn find_tick(&self) -> Option<i64> {
+        let memory = &self.memory;
+        let new = |ts: i64| memory.closed.is_none_or(|closed| ts > closed);
+        let low = if self.idle() {
+            memory.seen.iter().flatten().map(|s| s.ts).filter(|ts| new(*ts)).min()?
+        } else {
+            memory.closed?.saturating_add(1)
+        };
+        let base = match (self.plan.reference, memory.closed) {
+            (Some(_), Some(closed)) => closed,
+            _ => 0,
+        };
+        let period = self.plan.period;
+        let steps = (low - base).div_euclid(period) + i64::from((low - base).rem_euclid(period) != 0);
+        let paced = base.saturating_add(steps.saturating_mul(period));
+        let reference = self
+            .plan
+            .reference
+            .and_then(|m| memory.seen[m].iter().map(|s| s.ts).filter(|ts| *ts >= low).min());
+        Some(reference.map_or(paced, |r| r.min(paced)))
+    }
+
+    fn due(&self, k: i64) -> bool {
+        let memory = &self.memory;
+        let (mut lowest, mut highest) = (i64::MAX, i64::MIN);
+        for ts in &memory.last {
+            (lowest, highest) = (lowest.min(*ts), highest.max(*ts));
+        }
+        if lowest >= k {
+            return true;
+        }
+        highest > k.saturating_add(self.plan.wait) && !memory.held.iter().flatten().any(|ts| *ts <= k)
+    }
+
+    fn tick(&mut self, k: i64, out: &mut Outputs) {
+        self.memory.closed = Some(k);
+        self.next = None;
+        let n = self.plan.raw.members.len();
+        let mut panel =
+            [MemberSample { value: f64::NAN, age_ns: 0, present: false, eligible: false }; MAX_MEMBERS];
+        let mut any = false;
+        for (m, seen) in self.memory.seen.iter_mut().enumerate() {
+            // The first sample with the largest time at or before the tick; what is older is never needed again.
+            let mut best: Option<Seen> = None;
+            while let Some(s) = seen.front().copied().filter(|s| s.ts <= k) {
+                if best.is_none_or(|b| s.ts > b.ts) {
+                    best = Some(s);
+                }
+                seen.pop_front();
+            }
+            if let Some(best) = best {
+                seen.push_front(best);
+                if k - best.ts <= self.plan.max_skew {
+                    let voting = self.exclusion.is_none() || self.memory.members[m].standing.votes();
+                    panel[m] = MemberSample {
+                        value: best.value,
+                        age_ns: k - best.ts,
+                        present: best.present,
+                        eligible: best.usable && voting,
+                    };
+                    any = true;
+                }
+            }
+        }
+        if self.memory.held_by_command {
+            return;
+        }
+        let panel = &panel[..n];
+        let vote = self.voter.vote(&Panel { t_ns: k, members: panel, model: None });
+        if !any && matches!(self.memory.state, State::Unknown | State::Failed) {
+            return;
+        }
+        self.judge_members(k, panel, &vote, out);
+        let event_at = out.events.len();
+        self.step(k, panel, &vote, out);
+        debug_assert!(out.events.len() >= event_at);
+    }
+
+    /// Flags, counts and exclusions of the members at a tick.
+    fn judge_members(&mut self, k: i64, panel: &[MemberSample], vote: &Vote, out: &mut Outputs) {
+        let compared = vote.value.is_finite() && matches!(vote.outcome, Outcome::Voted | Outcome::Pair)
+            || vote.miscompare != 0;
+        let (mut miscompare, mut missing) = (0u32, 0u32);
+        for (m, sample) in panel.iter().enumerate() {
+            let voted = vote.voted >> m & 1 == 1 || vote.miscompare >> m & 1 == 1;
+            let mut off = vote.miscompare >> m & 1 == 1;
+            if !sample.eligible && sample.present && vote.value.is_finite() {
+                off = (sample.value - vote.value).abs() > vote.tolerance;
+            }
+            let flag = if !sample.present {
+                Flag::Missing
+            } else if voted && compared {
+                if off { Flag::Suspect } else { Flag::Good }
+            } else {
+                Flag::NotEvaluated
+            };
+            miscompare |= u32::from(off) << m;
+            missing |= u32::from(!sample.present) << m;
+            self.memory.counts.add(flag, 1);
+            if flag == Flag::Suspect || out.all_verdicts {
+                let score = if flag == Flag::Suspect { 1.0 } else { 0.0 };
+                out.verdicts.push(VerdictRow { ts: k, tag: self.tags[m], rule: self.rule, flag, score });
+            }
+        }
+        let Some(exclusion) = &self.exclusion else { return };
+        let isolatable = vote.outcome == Outcome::Voted;
+        let blamed = if isolatable { miscompare } else { 0 };
+        let changes = exclusion.step(&mut self.memory.members, blamed, missing, 2);
+        for change in changes.as_slice() {
+            let member = self.plan.raw.members[change.member].clone();
+            let (from, to) = (change.from.name(), change.to.name());
+            let id = &self.plan.raw.id;
+            if from == "suspect" && to == "active" || from == "active" && to == "suspect" {
+                continue;
+            }
+            let what =
+                What::Member { group: id.clone(), member: member.clone(), from: from.into(), to: to.into() };
+            out.events.push(Event::new(
+                k,
+                &["member", id, &member, from, to, &k.to_string(), &self.plan.digest],
+                what,
+            ));
+        }
+    }
+
+    /// Moves the signal's state and serves a value.
+    fn step(&mut self, k: i64, panel: &[MemberSample], vote: &Vote, out: &mut Outputs) {
+        let usable =
+            vote.value.is_finite() && !matches!(vote.outcome, Outcome::NotIsolatable | Outcome::NoQuorum);
+        let healthy =
+            usable && matches!(vote.outcome, Outcome::Voted | Outcome::Pair) && vote.miscompare == 0;
+        let excluded = self.exclusion.is_some() && self.memory.members.iter().any(|m| !m.standing.votes());
+        let before = self.memory.state;
+        let serving = matches!(before, State::Degraded | State::Recovering);
+        self.memory.healthy = if healthy { self.memory.healthy.saturating_add(1) } else { 0 };
+        let mut estimate = None;
+        let taken_back = !serving || self.memory.healthy >= self.plan.raw.confirm;
+        let after = if usable && taken_back {
+            if healthy && !excluded { State::Normal } else { State::Suspect }
+        } else {
+            let rung = self.serve_rung(k, serving);
+            estimate = rung.and_then(|r| self.memory.models[usize::from(r)].predict(k));
+            self.memory.rung = rung.filter(|_| estimate.is_some());
+            match self.memory.rung {
+                Some(_) if usable => State::Recovering,
+                Some(_) => State::Degraded,
+                None if usable => State::Suspect,
+                None => State::Failed,
+            }
+        };
+        let measured = matches!(after, State::Normal | State::Suspect);
+        if measured {
+            self.memory.rung = None;
+            if healthy && !excluded {
+                for model in &mut self.memory.models {
+                    model.learn(k, vote.value);
+                }
+            }
+        }
+        let reason = match vote.outcome {
+            Outcome::Voted if vote.miscompare != 0 => "miscompare",
+            Outcome::Voted | Outcome::Pair if excluded => "member excluded",
+            Outcome::Voted | Outcome::Pair => "members agree",
+            Outcome::Single => "single member, no cross-check",
+            Outcome::NotIsolatable => "two members disagree, not isolatable",
+            Outcome::NoQuorum => "no quorum",
+        };
+        let now_serving = matches!(after, State::Degraded | State::Recovering);
+        if now_serving && !serving {
+            self.memory.switches += 1;
+        }
+        if measured && (serving || before == State::Failed) {
+            self.memory.recoveries += 1;
+        }
+        self.change_state(k, after, reason, None, out);
+        let (source, code) = match (after, self.memory.rung) {
+            (State::Normal, _) => (Source::Voted, status::GOOD),
+            (State::Suspect, _) if vote.outcome == Outcome::Single => (Source::Measured, status::SUB_NORMAL),
+            (State::Suspect, _) if healthy || vote.outcome == Outcome::Voted => (Source::Voted, status::GOOD),
+            (State::Suspect, _) => (Source::Voted, status::SUB_NORMAL),
+            (_, Some(rung)) if self.kinds[usize::from(rung)] == "hold" => {
+                (Source::Hold(rung), status::LAST_USABLE)
+            }
+            (_, Some(rung)) => (Source::Model(rung), status::SUBSTITUTE),
+            _ if panel.iter().any(|m| m.present) => (Source::None, status::SENSOR_FAILURE),
+            _ => (Source::None, status::NO_COMMUNICATION),
+        };
+        let (value, lo, hi, horizon_ns) = match estimate.filter(|_| now_serving) {
+            Some(e) => (e.value, e.lo, e.hi, e.horizon_ns),
+            None if measured => (vote.value, f64::NAN, f64::NAN, 0),
+            None => (f64::NAN, f64::NAN, f64::NAN, 0),
+        };
+        let changed = before != after || source != self.memory.source || code != self.memory.status;
+        (self.memory.source, self.memory.status) = (source, code);
+        if changed || after != State::Normal || self.plan.raw.signals == Signals::Every {
+            let coverage = match self.memory.rung {
+                Some(r) if now_serving => self.plan.raw.fallback[usize::from(r)].coverage(),
+                _ => f64::NAN,
+            };
+            self.memory.n = if self.memory.served_at == k { self.memory.n + 1 } else { 0 };
+            self.memory.served_at = k;
+            let (group, n) = (self.number, self.memory.n);
+            out.values.push(ServedValue {
+                group,
+                ts: k,
+                n,
+                value,
+                lo,
+                hi,
+                coverage,
+                source,
+                status: code,
+                state: after,
+                horizon_ns,
+            });
+        }
+        self.follow(k, after, out);
+    }
+
+    /// The rung of the ladder that can serve, starting models when the fallback begins.
+    fn serve_rung(&mut self, k: i64, serving: bool) -> Option<u8> {
+        if !serving {
+            self.memory.lost_at = k;
+            for model in &mut self.memory.models {
+                model.start(k);
+            }
+            if self.memory.state == State::Failed {
+                return None;
+            }
+        }
+        let first = self.memory.rung.filter(|_| serving).unwrap_or(0);
+        let since = self.memory.lost_at;
+        (first..self.memory.models.len() as u8).find(|r| {
+            let model = &self.memory.models[usize::from(*r)];
+            model.ready() && k - since <= model.max_horizon_ns() && model.predict(k).is_some()
+        })
+    }
+
+    fn change_state(&mut self, k: i64, to: State, reason: &str, command: Option<u64>, out: &mut Outputs) {
+        let from = self.memory.state;
+        if from == to {
+            return;
+        }
+        self.memory.state = to;
+        self.next = None;
+        let id = &self.plan.raw.id;
+        let number = command.map_or(String::new(), |n| n.to_string());
+        let what = What::Signal {
+            signal: id.clone(),
+            from: from.name().into(),
+            to: to.name().into(),
+            reason: reason.into(),
+            command,
+        };
+        out.events.push(Event::new(
+            k,
+            &["signal", id, to.name(), &k.to_string(), &number, &self.plan.digest],
+            what,
+        ));
+    }
+
+    /// The alert on the signal: suspect when it is not normal, fail when it is served by a model or not at all.
+    fn follow(&mut self, k: i64, state: State, out: &mut Outputs) {
+        let Some(terms) = self.terms else { return };
+        let flag = match state {
+            State::Normal => Flag::Good,
+            State::Suspect | State::Recovering => Flag::Suspect,
+            State::Degraded | State::Failed => Flag::Fail,
+            State::Unknown | State::Held => Flag::NotEvaluated,
+        };
+        let mut life: Life = bytemuck::cast(self.memory.life);
+        let mut changes = Vec::new();
+        while life.deadline().is_some_and(|d| d < k) {
+            changes.push(life.expire());
+        }
+        changes.extend(life.apply(&terms, flag, k));
+        self.memory.life = bytemuck::cast(life);
+        let severity = self.plan.raw.alert.as_ref().map_or("info", |a| a.severity.name());
+        for change in changes {
+            let (id, digest) = (&self.plan.raw.id, &self.plan.digest);
+            out.events.push(alert::event(id, digest, severity, id, change, None));
+        }
+    }
+
+    /// Takes the signal out of service, or puts it back; acts at the last closed tick.
+    pub(crate) fn hold(&mut self, on: bool, number: u64, out: &mut Outputs) {
+        if self.memory.held_by_command == on {
+            return;
+        }
+        self.memory.held_by_command = on;
+        (self.next, self.touched) = (None, true);
+        let k = self.memory.closed.unwrap_or(0);
+        let to = if on || self.memory.closed.is_none() { State::Held } else { State::Unknown };
+        let (to, reason) = if on { (State::Held, "held by command") } else { (to, "released by command") };
+        if self.memory.state == to {
+            return;
+        }
+        self.change_state(k, to, reason, Some(number), out);
+        if !on {
+            self.memory.state = State::Unknown;
+        }
+        let value = f64::NAN;
+        self.memory.n = if self.memory.served_at == k { self.memory.n + 1 } else { 0 };
+        self.memory.served_at = k;
+        if on {
+            (self.memory.source, self.memory.status) = (Source::None, status::OUT_OF_SERVICE);
+            let (group, n) = (self.number, self.memory.n);
+            let (source, state) = (Source::None, State::Held);
+            out.values.push(ServedValue {
+                group,
+                ts: k,
+                n,
+                value,
+                lo: value,
+                hi: value,
+                coverage: value,
+                source,
+                status: status::OUT_OF_SERVICE,
+                state,
+                horizon_ns: 0,
+            });
+        }
+    }
+
+    pub(crate) fn counts(&self) -> FlagCounts {
+        self.memory.counts
+    }
+
+    pub(crate) fn missed(&self) -> u64 {
+        self.memory.missed
+    }
+
+    /// Switches to a fallback, and recoveries.
+    pub(crate) fn tallies(&self) -> (u64, u64) {
+        (self.memory.switches, self.memory.recoveries)
+    }
+
+    /// Kinds of the fallback models, in order.
+    pub(crate) fn kinds(&self) -> &[&'static str] {
+        &self.kinds
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.memory.state
+    }
+
+    pub(crate) fn save(&self) -> Result<Vec<u8>, postcard::Error> {
+        postcard::to_stdvec(&self.memory)
+    }
+
+    pub(crate) fn load(&mut self, bytes: &[u8]) -> Result<(), postcard::Error> {
+        self.memory = postcard::from_bytes(bytes)?;
+        self.next = None;
+        Ok(())
+    }
+}

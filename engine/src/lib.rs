@@ -1,0 +1,26 @@
+//! Judgement over time: admission, per-tag order, timers, ticks, alerts, signals and their served values.
+//!
+//! Absent, and why: network, Kafka, files and clocks (time comes in as rows and clock ticks, so that a replay equals
+//! the live run), threads (a partition is one sequence), connectors (batches are all that is shared with them).
+
+mod admit;
+mod alert;
+mod columns;
+pub mod config;
+mod group;
+mod intake;
+mod keyed;
+pub mod limits;
+mod output;
+mod pipeline;
+mod rule;
+
+pub use columns::{BatchError, LAYOUT};
+pub use config::plan::{Catalogue, ConfigError, Plan};
+pub use config::raw::EngineRaw;
+pub use intake::{Content, JournalEntry, Span};
+pub use output::{
+    Counters, DeadRow, Event, Explanation, FlagCounts, LateRow, Outputs, ServedValue, Source, State,
+    Transition, VerdictRow, What, status,
+};
+pub use pipeline::{Pipeline, RestoreError};

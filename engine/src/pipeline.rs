@@ -1,0 +1,821 @@
+//! One partition: rows and journal entries in, verdicts, events and served values out.
+//!
+//! No I/O, no clock, no threads. Output depends on the rows and their order, never on where a batch ends.
+
+use crate::admit::{Row, TagState, Verdict};
+use crate::columns::{BatchError, Codes, Flat, UNKNOWN};
+use crate::config::plan::{Class, Plan};
+use crate::group::{Entry, Group, Kind};
+use crate::intake::{Content, JournalEntry, Span};
+use crate::keyed::Store;
+use crate::limits::JUMPERS;
+use crate::output::{Counters, DeadRow, Event, FlagCounts, LateRow, Outputs, State, What};
+use crate::rule::{self, Batch, Marks, Rule, Run, Scratch};
+use arrow_array::RecordBatch;
+use detectors::detect::Stage;
+use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::Arc;
+
+/// One partition of the stream.
+pub struct Pipeline {
+    plan: Arc<Plan>,
+    partition: u32,
+    names: Vec<Arc<str>>,
+    ids: HashMap<Arc<str>, u32, foldhash::fast::FixedState>,
+    tags: Vec<TagState>,
+    /// Groups of each member: (group, member). Members are the first tags, so this is as long as there are members.
+    memberships: Vec<Vec<(usize, usize)>>,
+    rules: Vec<Box<dyn Rule>>,
+    groups: Vec<Group>,
+    store: Store,
+    /// Rows inside `max_delay`, by tag, in time order; with their arrival.
+    held: BTreeMap<u32, Vec<(Row, u64)>>,
+    jumpers: Vec<Row>,
+    progress: Option<i64>,
+    clock: Option<i64>,
+    arrivals: u64,
+    applied: u64,
+    ended: bool,
+    counters: Counters,
+    /// When progress alone does something: (wake, 0, tag) or (wake, 1, group).
+    wakes: BinaryHeap<Reverse<(i64, u8, u32)>>,
+    timed: bool,
+    work: Work,
+}
+
+/// Rows on their way through one call.
+#[derive(Default)]
+struct Work {
+    flat: Flat,
+    codes: Codes,
+    batch: u32,
+    /// Released rows in the order of release.
+    tag: Vec<u32>,
+    ts: Vec<i64>,
+    value: Vec<f64>,
+    class: Vec<Class>,
+    past: Vec<i64>,
+    entries: Vec<(u32, u32, Entry)>,
+    touched: Vec<u32>,
+    /// The same rows, by tag.
+    runs: Vec<Run>,
+    at: Vec<u32>,
+    by_ts: Vec<i64>,
+    by_value: Vec<f64>,
+    by_past: Vec<i64>,
+    trusted: Vec<bool>,
+    failed: Vec<bool>,
+    scratch: Scratch,
+}
+
+/// Why a snapshot can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The bytes are not a snapshot of this version.
+    #[error("the snapshot can't be read: {reason}")]
+    Unreadable {
+        /// What the decoder says.
+        reason: String,
+    },
+    /// The configuration judges otherwise than when the snapshot was written.
+    #[error("the snapshot was written with another configuration (digest {was}, now {now})")]
+    OtherPlan {
+        /// Digest in the snapshot.
+        was: String,
+        /// Digest of the plan at hand.
+        now: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Snapshot {
+    digest: String,
+    partition: u32,
+    names: Vec<String>,
+    tags: Vec<TagState>,
+    words: Vec<u64>,
+    rules: Vec<rule::Saved>,
+    groups: Vec<Vec<u8>>,
+    held: Vec<(u32, Vec<(Row, u64)>)>,
+    jumpers: Vec<Row>,
+    progress: Option<i64>,
+    clock: Option<i64>,
+    arrivals: u64,
+    applied: u64,
+    counters: Counters,
+}
+
+impl Pipeline {
+    /// An empty partition.
+    pub fn new(plan: Arc<Plan>, partition: u32) -> Self {
+        let mut offset = 0;
+        let rules: Vec<_> =
+            plan.rules.iter().enumerate().map(|(i, r)| rule::make(r, i as u32, &mut offset)).collect();
+        let first = plan.rules.len() as u32;
+        let groups =
+            plan.groups.iter().enumerate().map(|(i, g)| Group::new(g, i as u32, first + i as u32)).collect();
+        let mut pipeline = Pipeline {
+            partition,
+            names: Vec::new(),
+            ids: HashMap::default(),
+            tags: Vec::new(),
+            memberships: Vec::new(),
+            rules,
+            groups,
+            store: Store::new(offset),
+            held: BTreeMap::new(),
+            jumpers: Vec::new(),
+            progress: None,
+            clock: None,
+            arrivals: 0,
+            applied: 0,
+            ended: false,
+            counters: Counters::default(),
+            wakes: BinaryHeap::new(),
+            timed: false,
+            work: Work::default(),
+            plan,
+        };
+        // Members are known by name, so that a group's verdicts have a target even for a member that never reports.
+        let plan = pipeline.plan.clone();
+        for (g, group) in plan.groups.iter().enumerate() {
+            for (m, name) in group.raw.members.iter().enumerate() {
+                let tag = pipeline.register(name);
+                pipeline.groups[g].tags[m] = tag;
+                pipeline.tags[tag as usize].grouped = true;
+                pipeline.memberships.resize_with(pipeline.names.len(), Vec::new);
+                pipeline.memberships[tag as usize].push((g, m));
+            }
+        }
+        pipeline
+    }
+
+    fn register(&mut self, name: &str) -> u32 {
+        if let Some(id) = self.ids.get(name) {
+            return *id;
+        }
+        let id = self.names.len() as u32;
+        let shared: Arc<str> = name.into();
+        self.names.push(shared.clone());
+        self.ids.insert(shared, id);
+        self.tags.push(TagState::default());
+        self.store.grow(self.names.len());
+        for rule in &mut self.rules {
+            rule.register(&self.plan, name);
+        }
+        self.timed = self.rules.iter().any(|r| r.timed());
+        id
+    }
+
+    /// The name of a tag.
+    pub fn tag_name(&self, tag: u32) -> &str {
+        &self.names[tag as usize]
+    }
+
+    /// How many tags were seen or declared.
+    pub fn tag_count(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The partition's number.
+    pub fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// Progress: the largest time admitted, or of a clock tick.
+    pub fn progress(&self) -> Option<i64> {
+        self.progress.max(self.clock)
+    }
+
+    /// Number of the last journal entry applied.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// Where every row is.
+    pub fn counters(&self) -> Counters {
+        let held = self.held.values().map(Vec::len).sum::<usize>() + self.jumpers.len();
+        let missed = self.groups.iter().map(Group::missed).sum();
+        Counters { held: held as u64, missed_tick: missed, ..self.counters }
+    }
+
+    /// Verdicts by rule id; a group counts as a rule.
+    pub fn flags(&self) -> BTreeMap<String, FlagCounts> {
+        let rules = self.plan.rules.iter().zip(&self.rules).map(|(p, r)| (p.raw.id.clone(), r.counts()));
+        rules.chain(self.groups.iter().map(|g| (g.plan.raw.id.clone(), g.counts()))).collect()
+    }
+
+    /// Switches to a fallback, and recoveries, of all signals.
+    pub fn switches(&self) -> (u64, u64) {
+        self.groups.iter().map(Group::tallies).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+    }
+
+    /// State of each signal, in the order of the configuration.
+    pub fn signals(&self) -> Vec<(String, State)> {
+        self.groups.iter().map(|g| (g.plan.raw.id.clone(), g.state())).collect()
+    }
+
+    /// Kinds of a signal's fallback models, in order.
+    pub fn fallback_kinds(&self, group: u32) -> &[&'static str] {
+        self.groups[group as usize].kinds()
+    }
+
+    /// Samples that a rule still has to see of a tag before it judges, while it is warming up.
+    pub fn warming(&mut self, rule: usize, tag: u32) -> Option<u64> {
+        self.rules[rule].remaining(&mut self.store, tag)
+    }
+
+    /// Counts a record that could not be decoded; the caller keeps it.
+    pub fn dead_letter(&mut self, rows: u64) {
+        self.counters.rows_in += rows;
+        self.counters.dead_letters += rows;
+    }
+
+    /// Takes rows in the order of the log. `spans` say where they came from and cover the batch, or are empty.
+    ///
+    /// # Errors
+    /// When the batch has not the columns that it must have; nothing was taken then.
+    pub fn push_rows(
+        &mut self,
+        batch: &RecordBatch,
+        spans: &[Span],
+        out: &mut Outputs,
+    ) -> Result<(), BatchError> {
+        let mut flat = std::mem::take(&mut self.work.flat);
+        let mut codes = std::mem::take(&mut self.work.codes);
+        let plan = self.plan.clone();
+        let read = flat.read(batch, &plan, &mut codes, |name| self.intern(name));
+        if read.is_ok() {
+            self.begin();
+            let whole = [Span { rows: batch.num_rows(), offset: 0, first_index: 0, record_ts: None }];
+            let spans = if spans.is_empty() { &whole[..] } else { spans };
+            self.take(&flat, spans, out);
+            self.judge(out);
+            self.settle(out);
+        }
+        self.work.flat = flat;
+        self.work.codes = codes;
+        read
+    }
+
+    fn intern(&mut self, name: &str) -> u32 {
+        if let Some(id) = self.ids.get(name) {
+            return *id;
+        }
+        let limits = &self.plan.limits;
+        if self.names.len() >= limits.tags as usize || name.len() > limits.tag_bytes as usize {
+            return UNKNOWN;
+        }
+        self.register(name)
+    }
+
+    fn begin(&mut self) {
+        let work = &mut self.work;
+        work.batch = work.batch.wrapping_add(1);
+        work.tag.clear();
+        work.ts.clear();
+        work.value.clear();
+        work.class.clear();
+        work.past.clear();
+        work.entries.clear();
+        work.touched.clear();
+    }
+
+    /// Admission, row by row.
+    fn take(&mut self, flat: &Flat, spans: &[Span], out: &mut Outputs) {
+        let mut spans = spans.iter().copied();
+        let mut span =
+            spans.next().unwrap_or(Span { rows: usize::MAX, offset: 0, first_index: 0, record_ts: None });
+        let (mut span_start, wide) = (0usize, !flat.row.is_empty());
+        let mut refused = flat.refused.iter().peekable();
+        for i in 0..flat.ts.len() {
+            let at = if wide { flat.row[i] as usize } else { i };
+            while at - span_start >= span.rows {
+                span_start += span.rows;
+                span = spans.next().unwrap_or(Span { rows: usize::MAX, ..span });
+            }
+            self.counters.rows_in += 1;
+            let row = Row {
+                tag: flat.tag[i],
+                ts: flat.ts[i],
+                value: flat.value[i],
+                class: flat.class[i] as u8,
+                seq: flat.seq.get(i).copied(),
+                offset: span.offset,
+                index: span.first_index.wrapping_add((at - span_start) as u32),
+            };
+            if row.tag == UNKNOWN {
+                let name = refused.next_if(|(slot, _)| *slot as usize == i).map_or("", |(_, name)| name);
+                self.refuse(&row, name, out);
+                continue;
+            }
+            match (span.record_ts, self.plan.time.max_jump) {
+                (Some(record), _) => {
+                    if row.ts > record.saturating_add(self.plan.time.max_ahead) {
+                        self.future(&row, record, out);
+                    } else {
+                        self.admit(&row, out);
+                    }
+                }
+                (None, None) => self.admit(&row, out),
+                (None, Some(jump)) => self.jump(row, jump, out),
+            }
+        }
+    }
+
+    fn refuse(&mut self, row: &Row, name: &str, out: &mut Outputs) {
+        self.counters.dead_letters += 1;
+        let long = name.len() > self.plan.limits.tag_bytes as usize;
+        let (code, reason) = if long {
+            (
+                "tag_name",
+                format!(
+                    "the tag's name has {} bytes, the limit is {}",
+                    name.len(),
+                    self.plan.limits.tag_bytes
+                ),
+            )
+        } else {
+            ("tag_limit", format!("the partition holds {} tags, the limit", self.names.len()))
+        };
+        let tag = name.chars().take(256).collect();
+        out.dead.push(DeadRow {
+            code,
+            reason,
+            tag,
+            ts: row.ts,
+            value: row.value(),
+            offset: row.offset,
+            index: row.index,
+        });
+    }
+
+    /// Rows without record timestamps: one out of reach waits for two more that agree with it.
+    fn jump(&mut self, row: Row, jump: i64, out: &mut Outputs) {
+        if self.progress.is_some_and(|p| row.ts <= p.saturating_add(jump)) {
+            for jumper in std::mem::take(&mut self.jumpers) {
+                self.future(&jumper, jumper.ts, out);
+            }
+            return self.admit(&row, out);
+        }
+        self.jumpers.push(row);
+        if self.jumpers.len() == JUMPERS {
+            let (lo, hi) =
+                self.jumpers.iter().fold((i64::MAX, i64::MIN), |(lo, hi), r| (lo.min(r.ts), hi.max(r.ts)));
+            if hi.saturating_sub(lo) > jump {
+                let first = self.jumpers.remove(0);
+                return self.future(&first, first.ts, out);
+            }
+            for jumper in std::mem::take(&mut self.jumpers) {
+                self.admit(&jumper, out);
+            }
+        }
+    }
+
+    /// A row from the future touches no progress and no state.
+    fn future(&mut self, row: &Row, at: i64, out: &mut Outputs) {
+        self.counters.processed += 1;
+        self.counters.future += 1;
+        let tag = self.names[row.tag as usize].to_string();
+        let (class, bits) = row.same_as();
+        let key = ["future", &tag, &row.ts.to_string(), &format!("{class} {bits}")];
+        out.events.push(Event::new(
+            at,
+            &key,
+            What::Future { tag: tag.clone(), ts: row.ts, value: row.value() },
+        ));
+    }
+
+    #[inline]
+    fn admit(&mut self, row: &Row, out: &mut Outputs) {
+        let delayed = self.plan.time.max_delay > 0;
+        if delayed {
+            self.release_past(row.tag, out);
+        }
+        let held = if delayed { self.held.get(&row.tag).map_or(&[][..], Vec::as_slice) } else { &[] };
+        match self.tags[row.tag as usize].check(row, held) {
+            Verdict::Admit => {}
+            Verdict::Late => return self.late(row, out),
+            Verdict::Duplicate => {
+                self.counters.duplicates += 1;
+                return;
+            }
+            Verdict::Conflict => return self.conflict(row, out),
+        }
+        let before = self.progress().unwrap_or(i64::MIN);
+        self.progress = self.progress.max(Some(row.ts));
+        let after = before.max(row.ts);
+        let grace = self.plan.time.grace;
+        let tag = &mut self.tags[row.tag as usize];
+        let silent = tag.admitted && before > tag.heard.saturating_add(grace);
+        let past = if silent { before.saturating_sub(grace) } else { i64::MIN };
+        tag.newest = if tag.admitted { tag.newest.max(row.ts) } else { row.ts };
+        tag.admitted = true;
+        tag.heard = after;
+        if !delayed {
+            return self.release(row, Kind::Release, before, after, past);
+        }
+        let newest = tag.newest;
+        self.arrivals += 1;
+        let arrival = self.arrivals;
+        let waiting = self.held.entry(row.tag).or_default();
+        let at = waiting.partition_point(|(h, _)| h.ts <= row.ts);
+        waiting.insert(at, (*row, arrival));
+        self.enter(row, Kind::Hold, before, after, 0);
+        let due = self.held.get(&row.tag).map_or(0, |w| {
+            w.partition_point(|(h, _)| newest >= h.ts.saturating_add(self.plan.time.max_delay))
+        });
+        self.release_held(row.tag, due, Kind::ReleaseHeld, before, after, past);
+    }
+
+    fn late(&mut self, row: &Row, out: &mut Outputs) {
+        self.counters.late += 1;
+        let tag = self.names[row.tag as usize].to_string();
+        out.late.push(LateRow {
+            tag,
+            ts: row.ts,
+            value: row.value(),
+            released: self.tags[row.tag as usize].last,
+        });
+    }
+
+    fn conflict(&mut self, row: &Row, out: &mut Outputs) {
+        self.counters.dead_letters += 1;
+        let tag = self.names[row.tag as usize].to_string();
+        let reason = "another value with the same tag and time came before".into();
+        let (value, offset, index) = (row.value(), row.offset, row.index);
+        out.dead.push(DeadRow { code: "conflict", reason, tag, ts: row.ts, value, offset, index });
+    }
+
+    /// Whether time `x` is past for a tag that was last heard at `heard`.
+    fn passed(&self, x: i64, heard: i64) -> bool {
+        let Some(p) = self.progress() else { return false };
+        if self.ended { p > x } else { p > x.max(heard).saturating_add(self.plan.time.grace) }
+    }
+
+    /// Releases rows of a tag and of its groups' other members whose time is past.
+    fn release_past(&mut self, tag: u32, out: &mut Outputs) {
+        let _ = out;
+        let Some(before) = self.progress() else { return };
+        let mut tags = vec![tag];
+        if let Some(memberships) = self.memberships.get(tag as usize) {
+            tags.extend(memberships.iter().flat_map(|(g, _)| self.groups[*g].tags.iter().copied()));
+            tags.sort_unstable();
+            tags.dedup();
+        }
+        self.release_past_of(&tags, before);
+    }
+
+    fn release_past_of(&mut self, tags: &[u32], before: i64) {
+        let mut due: Vec<(i64, u64, u32)> = Vec::new();
+        for &tag in tags {
+            let heard = self.tags[tag as usize].heard;
+            if let Some(waiting) = self.held.get(&tag) {
+                due.extend(
+                    waiting
+                        .iter()
+                        .filter(|(h, _)| self.ended || self.passed(h.ts, heard))
+                        .map(|(h, a)| (h.ts, *a, tag)),
+                );
+            }
+        }
+        due.sort_unstable();
+        for (ts, _, tag) in due {
+            self.release_held(tag, 1, Kind::Past, before, before, ts.max(i64::MIN + 1));
+        }
+    }
+
+    /// Releases the first `count` waiting rows of a tag.
+    fn release_held(&mut self, tag: u32, count: usize, kind: Kind, before: i64, after: i64, past: i64) {
+        for _ in 0..count {
+            let Some(waiting) = self.held.get_mut(&tag) else { return };
+            let (row, _) = waiting.remove(0);
+            if waiting.is_empty() {
+                self.held.remove(&tag);
+            }
+            self.release(&row, kind, before, after, if kind == Kind::Past { i64::MIN } else { past });
+        }
+    }
+
+    #[inline]
+    fn release(&mut self, row: &Row, kind: Kind, before: i64, after: i64, past: i64) {
+        self.counters.processed += 1;
+        let tag = &mut self.tags[row.tag as usize];
+        tag.release(row);
+        if tag.batch != self.work.batch {
+            tag.batch = self.work.batch;
+            tag.count = 0;
+            self.work.touched.push(row.tag);
+        }
+        tag.count += 1;
+        let grouped = tag.grouped;
+        let slot = self.work.ts.len() as u32;
+        self.work.tag.push(row.tag);
+        self.work.ts.push(row.ts);
+        self.work.value.push(row.value);
+        self.work.class.push(if row.class == Class::Good as u8 { Class::Good } else { Class::Uncertain });
+        self.work.past.push(past);
+        if grouped {
+            self.enter(row, kind, before, after, slot);
+        }
+    }
+
+    fn enter(&mut self, row: &Row, kind: Kind, before: i64, after: i64, slot: u32) {
+        if self.tags[row.tag as usize].grouped {
+            let entry = Entry {
+                kind,
+                ts: row.ts,
+                before,
+                after,
+                value: row.value,
+                present: !row.value.is_nan(),
+                usable: false,
+            };
+            self.work.entries.push((row.tag, slot, entry));
+        }
+    }
+
+    /// Groups the released rows by tag and lets rules and groups judge them.
+    fn judge(&mut self, out: &mut Outputs) {
+        let work = &mut self.work;
+        let n = work.ts.len();
+        work.runs.clear();
+        let mut start = 0usize;
+        for &tag in &work.touched {
+            let state = &mut self.tags[tag as usize];
+            let len = state.count as usize;
+            work.runs.push(Run { tag, start, len });
+            state.count = start as u32;
+            start += len;
+        }
+        for column in [&mut work.by_ts, &mut work.by_past] {
+            column.resize(n, 0);
+        }
+        work.by_value.resize(n, 0.0);
+        work.trusted.resize(n, false);
+        work.failed.clear();
+        work.failed.resize(n, false);
+        work.at.resize(n, 0);
+        let Work { tag, ts, value, class, past, at, by_ts, by_value, by_past, trusted, .. } = work;
+        let (by_ts, by_value, by_past) = (&mut by_ts[..n], &mut by_value[..n], &mut by_past[..n]);
+        let (trusted, at, tags) = (&mut trusted[..n], &mut at[..n], &mut self.tags[..]);
+        // Only rules with deadlines ask what is past.
+        let timed = self.timed;
+        let columns = tag.iter().zip(ts).zip(value).zip(class).zip(past).zip(at);
+        for (((((&tag, &mut ts), &mut value), &mut class), &mut past), at) in columns {
+            let state = &mut tags[tag as usize];
+            let to = state.count as usize;
+            state.count += 1;
+            *at = to as u32;
+            by_ts[to] = ts;
+            by_value[to] = value;
+            if timed {
+                by_past[to] = past;
+            }
+            trusted[to] = class == Class::Good && !value.is_nan();
+        }
+        let work = &mut self.work;
+        let batch = Batch {
+            runs: &work.runs,
+            ts: &work.by_ts[..n],
+            value: &work.by_value[..n],
+            past: &work.by_past[..n],
+            names: &self.names,
+        };
+        let mut marks = Marks { trusted: &mut work.trusted[..n], failed: &mut work.failed[..n] };
+        for stage in [Stage::Limit, Stage::Learning] {
+            for rule in self.rules.iter_mut().filter(|r| r.stage() == stage) {
+                rule.judge_batch(&batch, &mut marks, &mut self.store, &mut work.scratch, out);
+            }
+        }
+        for (tag, slot, mut entry) in work.entries.drain(..) {
+            let at = if entry.kind == Kind::Hold { None } else { Some(work.at[slot as usize] as usize) };
+            let good = at.is_some() && entry.present && work.class[slot as usize] == Class::Good;
+            let uncertain = at.is_some() && entry.present && !good;
+            let failed = at.is_some_and(|at| work.failed[at]);
+            for &(g, m) in &self.memberships[tag as usize] {
+                let raw = &self.groups[g].plan.raw;
+                entry.usable = (good || uncertain && raw.allow_uncertain) && !(raw.own_qc && failed);
+                self.groups[g].enter(m, &entry, out);
+            }
+        }
+        self.arm(out);
+    }
+
+    /// Notes when progress alone would do something to the tags and groups of this batch.
+    fn arm(&mut self, _out: &mut Outputs) {
+        let grace = self.plan.time.grace;
+        let delayed = self.plan.time.max_delay > 0;
+        if self.timed || delayed {
+            let touched = std::mem::take(&mut self.work.touched);
+            for &tag in &touched {
+                self.arm_tag(tag, grace);
+            }
+            if delayed {
+                let waiting: Vec<u32> = self.held.keys().copied().collect();
+                for tag in waiting {
+                    self.arm_tag(tag, grace);
+                }
+            }
+            self.work.touched = touched;
+        }
+        for g in 0..self.groups.len() {
+            if let Some(wake) = self.groups[g].take_wake() {
+                self.wakes.push(Reverse((wake, 1, g as u32)));
+            }
+        }
+    }
+
+    fn arm_tag(&mut self, tag: u32, grace: i64) {
+        let timers = if self.timed {
+            self.rules.iter().filter(|r| r.timed()).filter_map(|r| r.deadline(&mut self.store, tag)).min()
+        } else {
+            None
+        };
+        let waiting = self.held.get(&tag).and_then(|w| w.first()).map(|(h, _)| h.ts);
+        let Some(at) = timers.into_iter().chain(waiting).min() else { return };
+        let state = &mut self.tags[tag as usize];
+        let wake = at.max(state.heard).saturating_add(grace);
+        if wake < state.wake {
+            state.wake = wake;
+            self.wakes.push(Reverse((wake, 0, tag)));
+        }
+    }
+
+    /// Does what progress alone makes due: rows first, then timers, then ticks.
+    fn settle(&mut self, out: &mut Outputs) {
+        loop {
+            let Some(p) = self.progress() else { return };
+            let (mut tags, mut groups) = (Vec::new(), Vec::new());
+            while let Some(Reverse((wake, kind, i))) = self.wakes.peek().copied() {
+                if wake >= p {
+                    break;
+                }
+                self.wakes.pop();
+                if kind == 0 {
+                    self.tags[i as usize].wake = i64::MAX;
+                    tags.push(i);
+                } else {
+                    groups.push(i as usize);
+                }
+            }
+            if tags.is_empty() && groups.is_empty() {
+                return;
+            }
+            tags.sort_unstable();
+            tags.dedup();
+            self.settle_at(p, &tags, &groups, out);
+        }
+    }
+
+    fn settle_at(&mut self, p: i64, tags: &[u32], groups: &[usize], out: &mut Outputs) {
+        let grace = self.plan.time.grace;
+        if !self.held.is_empty() {
+            let mut all: Vec<u32> = tags.to_vec();
+            let mates = groups.iter().flat_map(|g| self.groups[*g].tags.iter().copied());
+            let more = tags
+                .iter()
+                .filter_map(|t| self.memberships.get(*t as usize))
+                .flatten()
+                .flat_map(|(g, _)| self.groups[*g].tags.iter().copied());
+            all.extend(mates.chain(more).collect::<Vec<_>>());
+            all.sort_unstable();
+            all.dedup();
+            self.begin();
+            self.release_past_of(&all, p);
+            self.judge(out);
+        }
+        for &tag in tags {
+            let heard = self.tags[tag as usize].heard;
+            if self.ended || p > heard.saturating_add(grace) {
+                let before = if self.ended { p } else { p.saturating_sub(grace) };
+                let name = self.names[tag as usize].clone();
+                for rule in self.rules.iter_mut().filter(|r| r.timed()) {
+                    rule.expire(&mut self.store, tag, &name, before, out);
+                }
+            }
+            if !self.ended {
+                self.arm_tag(tag, grace);
+            }
+        }
+        for &g in groups {
+            self.groups[g].woken();
+            self.groups[g].close_past(p, i64::MAX, self.ended, out);
+            if let Some(wake) = self.groups[g].take_wake() {
+                self.wakes.push(Reverse((wake, 1, g as u32)));
+            }
+        }
+    }
+
+    /// Applies a journal entry at its place.
+    pub fn apply(&mut self, entry: &JournalEntry, out: &mut Outputs) {
+        self.applied = entry.number;
+        match &entry.content {
+            Content::ClockTick { time } => {
+                self.clock = self.clock.max(Some(*time));
+                self.settle(out);
+            }
+            Content::Hold { signal } | Content::Release { signal } => {
+                let on = matches!(entry.content, Content::Hold { .. });
+                if let Some(g) = self.groups.iter().position(|g| g.plan.raw.id == *signal) {
+                    self.groups[g].hold(on, entry.number, out);
+                    if let Some(wake) = self.groups[g].take_wake() {
+                        self.wakes.push(Reverse((wake, 1, g as u32)));
+                    }
+                }
+            }
+            Content::Rebaseline { rule, tag } => {
+                let rule = self.plan.rules.iter().position(|r| r.raw.id == *rule);
+                if let (Some(rule), Some(&tag)) = (rule, self.ids.get(tag.as_str())) {
+                    self.rules[rule].rebaseline(&mut self.store, tag);
+                }
+            }
+        }
+    }
+
+    /// End of input; `whole` is the largest time of all partitions. Releases what is held, fires what is due, closes
+    /// ticks up to the first at or after progress; alerts stay as they are.
+    pub fn end(&mut self, whole: Option<i64>, out: &mut Outputs) {
+        for jumper in std::mem::take(&mut self.jumpers) {
+            self.future(&jumper, jumper.ts, out);
+        }
+        self.clock = self.clock.max(whole);
+        self.ended = true;
+        self.wakes.clear();
+        let Some(p) = self.progress() else { return };
+        let tags: Vec<u32> = (0..self.names.len() as u32).collect();
+        let groups: Vec<usize> = (0..self.groups.len()).collect();
+        self.settle_at(p, &tags, &groups, out);
+        self.wakes.clear();
+    }
+
+    /// Everything that is needed to go on as if never stopped. Flushes nothing.
+    ///
+    /// # Panics
+    /// Never: plain data always encodes.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let snapshot = Snapshot {
+            digest: self.plan.digest.clone(),
+            partition: self.partition,
+            names: self.names.iter().map(|n| n.to_string()).collect(),
+            tags: self.tags.clone(),
+            words: self.store.words(self.names.len()),
+            rules: self.rules.iter().map(|r| r.save()).collect(),
+            groups: self.groups.iter().map(|g| g.save().unwrap_or_default()).collect(),
+            held: self.held.iter().map(|(t, w)| (*t, w.clone())).collect(),
+            jumpers: self.jumpers.clone(),
+            progress: self.progress,
+            clock: self.clock,
+            arrivals: self.arrivals,
+            applied: self.applied,
+            counters: self.counters,
+        };
+        postcard::to_stdvec(&snapshot).expect("plain data always encodes")
+    }
+
+    /// Goes on from a snapshot.
+    ///
+    /// # Errors
+    /// When the bytes are no snapshot, or the configuration judges otherwise.
+    pub fn restore(plan: Arc<Plan>, bytes: &[u8]) -> Result<Self, RestoreError> {
+        let unreadable = |e: postcard::Error| RestoreError::Unreadable { reason: e.to_string() };
+        let saved: Snapshot = postcard::from_bytes(bytes).map_err(unreadable)?;
+        if saved.digest != plan.digest {
+            return Err(RestoreError::OtherPlan { was: saved.digest, now: plan.digest.clone() });
+        }
+        let mut pipeline = Pipeline::new(plan, saved.partition);
+        for name in &saved.names {
+            pipeline.register(name);
+        }
+        pipeline.tags = saved.tags;
+        pipeline.store.fill(&saved.words);
+        for (rule, saved) in pipeline.rules.iter_mut().zip(&saved.rules) {
+            rule.load(saved);
+        }
+        for (group, bytes) in pipeline.groups.iter_mut().zip(&saved.groups) {
+            group.load(bytes).map_err(unreadable)?;
+        }
+        pipeline.held = saved.held.into_iter().collect();
+        pipeline.jumpers = saved.jumpers;
+        (pipeline.progress, pipeline.clock) = (saved.progress, saved.clock);
+        (pipeline.arrivals, pipeline.applied) = (saved.arrivals, saved.applied);
+        pipeline.counters = saved.counters;
+        for tag in &mut pipeline.tags {
+            (tag.wake, tag.batch) = (i64::MAX, 0);
+        }
+        let grace = pipeline.plan.time.grace;
+        for tag in 0..pipeline.names.len() as u32 {
+            pipeline.arm_tag(tag, grace);
+        }
+        for g in 0..pipeline.groups.len() {
+            pipeline.groups[g].woken();
+            if let Some(wake) = pipeline.groups[g].take_wake() {
+                pipeline.wakes.push(Reverse((wake, 1, g as u32)));
+            }
+        }
+        Ok(pipeline)
+    }
+}

@@ -1,0 +1,68 @@
+//! `truegauge check`: is the configuration able to run, and what would it select?
+
+use super::CommandError;
+use crate::config;
+use connectors::Source;
+use connectors::source::file::FileSource;
+use engine::config::select::matches;
+use engine::{Outputs, Pipeline};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Arguments of `check`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(short, long)]
+    config: PathBuf,
+    /// Data to look for tags in.
+    #[arg(long, num_args = 1..)]
+    data: Vec<PathBuf>,
+}
+
+/// Checks and reports.
+///
+/// # Errors
+/// When the configuration can't run, or the data can't be read.
+pub fn run(args: &Args) -> Result<(), CommandError> {
+    let loaded = config::load(&args.config)?;
+    let (rules, groups) = (loaded.plan.rules.len(), loaded.plan.groups.len());
+    println!("{}: {rules} rules, {groups} groups, digest {}", args.config.display(), loaded.plan.digest);
+    if args.data.is_empty() {
+        return Ok(());
+    }
+    let plan = Arc::new(loaded.plan);
+    let mut pipeline = Pipeline::new(plan.clone(), 0);
+    let mut source = FileSource::open(&args.data, &loaded.file.source.files, 65_536)?;
+    let mut out = Outputs::default();
+    while let Some(polled) = source.poll(Duration::MAX)? {
+        crate::wiring::push(&mut pipeline, &polled, &mut out)?;
+        out = Outputs::default();
+    }
+    let tags: Vec<&str> = (0..pipeline.tag_count() as u32).map(|t| pipeline.tag_name(t)).collect();
+    let counters = pipeline.counters();
+    println!("data: {} rows, {} tags, {} dead letters", counters.rows_in, tags.len(), counters.dead_letters);
+    let flags = pipeline.flags();
+    for rule in &plan.rules {
+        let selected = tags.iter().filter(|t| rule.raw.tags.iter().any(|p| matches(p, t))).count();
+        let f = flags[&rule.raw.id];
+        let judged = f.good + f.suspect + f.fail;
+        let note = if judged == 0 { "  <- ran 0 times" } else { "" };
+        println!(
+            "  rule {}: {selected} tags, {judged} samples judged, {} suspect, {} fail{note}",
+            rule.raw.id, f.suspect, f.fail
+        );
+    }
+    for group in &plan.groups {
+        let f = flags[&group.raw.id];
+        let note = if f.good + f.suspect == 0 { "  <- never voted" } else { "" };
+        println!(
+            "  group {}: {} votes compared, {} miscompares{note}",
+            group.raw.id,
+            f.good + f.suspect,
+            f.suspect
+        );
+    }
+    Ok(())
+}

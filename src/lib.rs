@@ -1,0 +1,8 @@
+//! Assembly of truegauge: configuration file, wiring of sources to partitions, run directory, subcommands.
+//!
+//! Absent: detection (crate `detectors`), order and state (`engine`), formats and transports (`connectors`).
+
+pub mod cmd;
+pub mod config;
+pub mod run_dir;
+pub mod wiring;

@@ -1,0 +1,242 @@
+//! The run directory: what a run leaves behind, in a canonical order, so that two runs compare.
+
+use crate::cmd::CommandError;
+use arrow_array::builder::{
+    Float64Builder, StringDictionaryBuilder, TimestampNanosecondBuilder, UInt8Builder, UInt32Builder,
+};
+use arrow_array::types::Int32Type;
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use connectors::sink::jsonl::JsonlWriter;
+use connectors::sink::parquet::ParquetTable;
+use engine::{Counters, Event, FlagCounts, Pipeline, ServedValue, Transition, VerdictRow, What};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The summary of a run; the same keys in `summary.json` and after `--json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Rows that came in.
+    pub rows_in: u64,
+    /// Rows judged.
+    pub processed: u64,
+    /// Rows older than the last released row of their tag.
+    pub late: u64,
+    /// Rows refused.
+    pub dead_letters: u64,
+    /// Rows that were there already.
+    pub duplicates: u64,
+    /// Rows dropped on overload.
+    pub shed: u64,
+    /// Rows still waiting.
+    pub held: u64,
+    /// Rows that came after their group's tick had closed.
+    pub missed_tick: u64,
+    /// Rows from the future, a part of `processed`.
+    pub future: u64,
+    /// Tags seen or declared.
+    pub tags: u64,
+    /// Partitions.
+    pub partitions: u64,
+    /// Alerts that fired.
+    pub alerts_fired: u64,
+    /// Alerts that ended.
+    pub alerts_resolved: u64,
+    /// Switches of a signal to a fallback.
+    pub switches_to_fallback: u64,
+    /// Signals that came back.
+    pub recoveries: u64,
+    /// Verdicts by rule and flag; a group counts as a rule.
+    pub flags: BTreeMap<String, FlagCounts>,
+    /// Wall time.
+    pub elapsed_s: f64,
+    /// Digest of everything that judges.
+    pub config_digest: String,
+    /// Version of the program.
+    pub version: &'static str,
+}
+
+impl Summary {
+    /// From a partition that ended and its events.
+    pub fn new(pipeline: &Pipeline, events: &[Event], digest: &str, elapsed_s: f64) -> Self {
+        let Counters { rows_in, processed, late, dead_letters, duplicates, shed, held, missed_tick, future } =
+            pipeline.counters();
+        let count = |wanted: Transition| {
+            let is = |e: &&Event| matches!(&e.what, What::Alert { transition, .. } if *transition == wanted);
+            events.iter().filter(is).count() as u64
+        };
+        let (switches_to_fallback, recoveries) = pipeline.switches();
+        Summary {
+            rows_in,
+            processed,
+            late,
+            dead_letters,
+            duplicates,
+            shed,
+            held,
+            missed_tick,
+            future,
+            tags: pipeline.tag_count() as u64,
+            partitions: 1,
+            alerts_fired: count(Transition::Firing),
+            alerts_resolved: count(Transition::Resolved),
+            switches_to_fallback,
+            recoveries,
+            flags: pipeline.flags(),
+            elapsed_s,
+            config_digest: digest.into(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+/// Writes one JSON value a line and finishes the file.
+///
+/// # Errors
+/// When it can't be written.
+pub fn write_lines<T: Serialize>(path: &Path, rows: &[T]) -> Result<(), CommandError> {
+    let mut writer = JsonlWriter::create(path)?;
+    for row in rows {
+        writer.write(row)?;
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+/// Rows in a batch of a table.
+const BATCH: usize = 65_536;
+
+fn time() -> DataType {
+    DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+}
+
+fn word() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+fn schema(fields: &[(&str, DataType, bool)]) -> SchemaRef {
+    Arc::new(Schema::new(
+        fields.iter().map(|(n, t, null)| Field::new(*n, t.clone(), *null)).collect::<Vec<_>>(),
+    ))
+}
+
+/// Writes `verdicts.parquet`, sorted by time, tag and rule. `rules` are the ids of rules, then groups.
+///
+/// # Errors
+/// When it can't be written.
+pub fn write_verdicts(
+    path: &Path,
+    pipeline: &Pipeline,
+    rules: &[&str],
+    rows: &mut [VerdictRow],
+) -> Result<(), CommandError> {
+    rows.sort_by(|a, b| {
+        let key = |v: &VerdictRow| (v.ts, pipeline.tag_name(v.tag), rules[v.rule as usize]);
+        a.ts.cmp(&b.ts)
+            .then_with(|| key(a).cmp(&key(b)))
+            .then(a.flag.cmp(&b.flag))
+            .then(a.score.total_cmp(&b.score))
+    });
+    let schema = schema(&[
+        ("ts", time(), false),
+        ("tag", word(), false),
+        ("rule", word(), false),
+        ("flag", DataType::UInt8, false),
+        ("score", DataType::Float64, false),
+    ]);
+    let mut table = ParquetTable::create(path, schema.clone())?;
+    for chunk in rows.chunks(BATCH) {
+        let mut ts = TimestampNanosecondBuilder::new().with_timezone("UTC");
+        let (mut tag, mut rule) =
+            (StringDictionaryBuilder::<Int32Type>::new(), StringDictionaryBuilder::<Int32Type>::new());
+        let (mut flag, mut score) = (UInt8Builder::new(), Float64Builder::new());
+        for v in chunk {
+            ts.append_value(v.ts);
+            tag.append_value(pipeline.tag_name(v.tag));
+            rule.append_value(rules[v.rule as usize]);
+            flag.append_value(v.flag as u8);
+            score.append_value(v.score);
+        }
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(ts.finish()),
+            Arc::new(tag.finish()),
+            Arc::new(rule.finish()),
+            Arc::new(flag.finish()),
+            Arc::new(score.finish()),
+        ];
+        table.write(&batch(path, schema.clone(), columns)?)?;
+    }
+    table.finish()?;
+    Ok(())
+}
+
+/// Writes `signals.parquet`, sorted by time, signal and number.
+///
+/// # Errors
+/// When it can't be written.
+pub fn write_signals(
+    path: &Path,
+    pipeline: &Pipeline,
+    signals: &[&str],
+    rows: &mut [ServedValue],
+) -> Result<(), CommandError> {
+    rows.sort_by_key(|v| (v.ts, signals[v.group as usize], v.n));
+    let schema = schema(&[
+        ("ts", time(), false),
+        ("signal", word(), false),
+        ("n", DataType::UInt32, false),
+        ("value", DataType::Float64, true),
+        ("source", word(), false),
+        ("lo", DataType::Float64, true),
+        ("hi", DataType::Float64, true),
+        ("coverage", DataType::Float64, true),
+        ("status", DataType::UInt32, false),
+        ("state", word(), false),
+        ("horizon_s", DataType::Float64, false),
+    ]);
+    let mut table = ParquetTable::create(path, schema.clone())?;
+    for chunk in rows.chunks(BATCH) {
+        let mut ts = TimestampNanosecondBuilder::new().with_timezone("UTC");
+        let words = StringDictionaryBuilder::<Int32Type>::new;
+        let (mut signal, mut source, mut state) = (words(), words(), words());
+        let (mut n, mut status) = (UInt32Builder::new(), UInt32Builder::new());
+        let mut numbers: [Float64Builder; 4] = Default::default();
+        let mut horizon = Float64Builder::new();
+        for v in chunk {
+            ts.append_value(v.ts);
+            signal.append_value(signals[v.group as usize]);
+            n.append_value(v.n);
+            source.append_value(v.source.name(pipeline.fallback_kinds(v.group)));
+            status.append_value(v.status);
+            state.append_value(v.state.name());
+            horizon.append_value(v.horizon_ns as f64 / 1e9);
+            for (builder, x) in numbers.iter_mut().zip([v.value, v.lo, v.hi, v.coverage]) {
+                builder.append_option(x.is_finite().then_some(x));
+            }
+        }
+        let [mut value, mut lo, mut hi, mut coverage] = numbers;
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(ts.finish()),
+            Arc::new(signal.finish()),
+            Arc::new(n.finish()),
+            Arc::new(value.finish()),
+            Arc::new(source.finish()),
+            Arc::new(lo.finish()),
+            Arc::new(hi.finish()),
+            Arc::new(coverage.finish()),
+            Arc::new(status.finish()),
+            Arc::new(state.finish()),
+            Arc::new(horizon.finish()),
+        ];
+        table.write(&batch(path, schema.clone(), columns)?)?;
+    }
+    table.finish()?;
+    Ok(())
+}
+
+fn batch(path: &Path, schema: SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch, CommandError> {
+    RecordBatch::try_new(schema, columns)
+        .map_err(|e| connectors::SinkError::Encode { path: path.into(), reason: e.to_string() }.into())
+}
