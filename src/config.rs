@@ -16,8 +16,10 @@ use std::path::{Path, PathBuf};
 pub struct FileConfig {
     /// Tag catalogue, CSV or Parquet with a column `tag`; relative to this file.
     pub tags: Option<PathBuf>,
-    /// Where rows come from: `[source.files]`.
+    /// Where rows come from: `[source.files]`, `[source.kafka]`.
     pub source: SourceConfig,
+    /// Where results of `run` go: `[sink.kafka]`.
+    pub sink: SinkConfig,
     /// Order and lateness: `[time]`.
     pub time: raw::TimeRaw,
     /// What quality codes mean: `[quality]`.
@@ -36,6 +38,16 @@ pub struct FileConfig {
 pub struct SourceConfig {
     /// How files are read.
     pub files: connectors::source::file::FilesConfig,
+    /// How Kafka is read.
+    pub kafka: Option<connectors::source::kafka::KafkaConfig>,
+}
+
+/// Where results of `run` go.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SinkConfig {
+    /// Topics of Kafka; without it results go to standard output.
+    pub kafka: Option<connectors::sink::kafka::KafkaSinkConfig>,
 }
 
 /// Why a configuration file was refused.

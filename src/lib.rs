@@ -4,5 +4,7 @@
 
 pub mod cmd;
 pub mod config;
+pub mod live;
+pub mod payload;
 pub mod run_dir;
 pub mod wiring;

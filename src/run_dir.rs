@@ -11,7 +11,7 @@ use connectors::sink::jsonl::JsonlWriter;
 use connectors::sink::parquet::ParquetTable;
 use engine::{Counters, Event, FlagCounts, Pipeline, ServedValue, Transition, VerdictRow, What};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,37 +58,107 @@ pub struct Summary {
     pub version: &'static str,
 }
 
+/// Alerts that fired and ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Alerts {
+    /// How many fired.
+    pub fired: u64,
+    /// How many ended.
+    pub resolved: u64,
+}
+
+impl Alerts {
+    /// Counts those among the events.
+    pub fn add(&mut self, events: &[Event]) {
+        for event in events {
+            match event.what {
+                What::Alert { transition: Transition::Firing, .. } => self.fired += 1,
+                What::Alert { transition: Transition::Resolved, .. } => self.resolved += 1,
+                _ => {}
+            }
+        }
+    }
+}
+
 impl Summary {
-    /// From a partition that ended and its events.
-    pub fn new(pipeline: &Pipeline, events: &[Event], digest: &str, elapsed_s: f64) -> Self {
-        let Counters { rows_in, processed, late, dead_letters, duplicates, shed, held, missed_tick, future } =
-            pipeline.counters();
-        let count = |wanted: Transition| {
-            let is = |e: &&Event| matches!(&e.what, What::Alert { transition, .. } if *transition == wanted);
-            events.iter().filter(is).count() as u64
-        };
-        let (switches_to_fallback, recoveries) = pipeline.switches();
-        Summary {
-            rows_in,
-            processed,
-            late,
-            dead_letters,
-            duplicates,
-            shed,
-            held,
-            missed_tick,
-            future,
-            tags: pipeline.tag_count() as u64,
-            partitions: 1,
-            alerts_fired: count(Transition::Firing),
-            alerts_resolved: count(Transition::Resolved),
-            switches_to_fallback,
-            recoveries,
-            flags: pipeline.flags(),
+    /// From the partitions, summed; a tag that two of them know counts once.
+    pub fn new<'a>(
+        pipelines: impl IntoIterator<Item = &'a Pipeline>,
+        alerts: Alerts,
+        digest: &str,
+        elapsed_s: f64,
+    ) -> Self {
+        let mut s = Summary {
+            rows_in: 0,
+            processed: 0,
+            late: 0,
+            dead_letters: 0,
+            duplicates: 0,
+            shed: 0,
+            held: 0,
+            missed_tick: 0,
+            future: 0,
+            tags: 0,
+            partitions: 0,
+            alerts_fired: alerts.fired,
+            alerts_resolved: alerts.resolved,
+            switches_to_fallback: 0,
+            recoveries: 0,
+            flags: BTreeMap::new(),
             elapsed_s,
             config_digest: digest.into(),
             version: env!("CARGO_PKG_VERSION"),
+        };
+        let mut tags = BTreeSet::new();
+        for pipeline in pipelines {
+            let c: Counters = pipeline.counters();
+            s.rows_in += c.rows_in;
+            s.processed += c.processed;
+            s.late += c.late;
+            s.dead_letters += c.dead_letters;
+            s.duplicates += c.duplicates;
+            s.shed += c.shed;
+            s.held += c.held;
+            s.missed_tick += c.missed_tick;
+            s.future += c.future;
+            s.partitions += 1;
+            let (switches, recoveries) = pipeline.switches();
+            s.switches_to_fallback += switches;
+            s.recoveries += recoveries;
+            tags.extend((0..pipeline.tag_count() as u32).map(|t| pipeline.tag_name(t)));
+            for (rule, flags) in pipeline.flags() {
+                s.flags.entry(rule).or_default().merge(&flags);
+            }
         }
+        s.tags = tags.len() as u64;
+        s
+    }
+}
+
+/// For a reader.
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let s = self;
+        let rate = s.rows_in as f64 / s.elapsed_s.max(1e-9);
+        writeln!(f, "{} rows of {} tags in {:.2} s ({rate:.0} rows/s)", s.rows_in, s.tags, s.elapsed_s)?;
+        writeln!(
+            f,
+            "  processed {}  late {}  dead letters {}  duplicates {}  shed {}  held {}",
+            s.processed, s.late, s.dead_letters, s.duplicates, s.shed, s.held
+        )?;
+        writeln!(
+            f,
+            "  alerts: {} fired, {} resolved; signals: {} switches to a fallback, {} recoveries",
+            s.alerts_fired, s.alerts_resolved, s.switches_to_fallback, s.recoveries
+        )?;
+        for (rule, c) in s.flags.iter().filter(|(_, c)| c.suspect + c.fail > 0).take(20) {
+            writeln!(
+                f,
+                "  {rule}: {} suspect, {} fail, {} good, {} not evaluated, {} missing",
+                c.suspect, c.fail, c.good, c.not_evaluated, c.missing
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::output::{Event, FlagCounts, Outputs, ServedValue, Source, State, Verd
 use detectors::forecast::{AnyForecast, Forecast};
 use detectors::sample::Flag;
 use detectors::vote::exclusion::{Exclusion, MemberState};
-use detectors::vote::{AnyVoter, MAX_MEMBERS, MemberSample, Outcome, Panel, Vote, Voter};
+use detectors::vote::{AnyVoter, MemberSample, Outcome, Panel, Vote, Voter};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -55,7 +55,11 @@ struct Memory {
     closed: Option<i64>,
     state: State,
     held_by_command: bool,
+    /// Released by command, and no tick since: the next one says what it finds.
+    released: bool,
     heard: Option<i64>,
+    /// Time of the oldest sample of any member; not of the first to arrive, which another layout may change.
+    first: Option<i64>,
     /// Last released time of each member; the smallest number: none.
     last: Vec<i64>,
     seen: Vec<VecDeque<Seen>>,
@@ -93,6 +97,8 @@ pub(crate) struct Group {
     /// Changed since its wake-up was noted, and the earliest wake-up noted.
     touched: bool,
     noted: i64,
+    /// Scratch of a tick.
+    panel: Vec<MemberSample>,
 }
 
 impl Group {
@@ -102,7 +108,9 @@ impl Group {
             closed: None,
             state: State::Unknown,
             held_by_command: false,
+            released: false,
             heard: None,
+            first: None,
             last: vec![i64::MIN; n],
             seen: vec![VecDeque::new(); n],
             held: vec![Vec::new(); n],
@@ -134,6 +142,7 @@ impl Group {
             next: None,
             touched: true,
             noted: i64::MAX,
+            panel: Vec::new(),
         }
     }
 
@@ -160,6 +169,7 @@ impl Group {
             Kind::Release => {}
         }
         memory.last[member] = entry.ts;
+        memory.first = Some(memory.first.map_or(entry.ts, |first| first.min(entry.ts)));
         if memory.closed.is_some_and(|closed| entry.ts <= closed) {
             memory.missed += 1;
         }
@@ -172,10 +182,12 @@ impl Group {
         if self.idle() || self.plan.reference == Some(member) || self.next == Some(None) {
             self.next = None;
         }
-        while let Some(k) = self.next_tick() {
-            if !self.due(k) {
-                break;
-            }
+        self.close_due(out);
+    }
+
+    /// Closes the ticks that the members' released samples make due.
+    fn close_due(&mut self, out: &mut Outputs) {
+        while let Some(k) = self.next_tick().filter(|k| self.due(*k)) {
             self.tick(k, out);
         }
     }
@@ -218,7 +230,8 @@ impl Group {
     }
 
     fn idle(&self) -> bool {
-        matches!(self.memory.state, State::Unknown | State::Failed) && !self.memory.held_by_command
+        let silent = matches!(self.memory.state, State::Unknown | State::Failed);
+        silent && !self.memory.held_by_command && !self.memory.released
     }
 
     fn next_tick(&mut self) -> Option<i64> {
@@ -267,12 +280,12 @@ impl Group {
     fn tick(&mut self, k: i64, out: &mut Outputs) {
         self.memory.closed = Some(k);
         self.next = None;
-        let n = self.plan.raw.members.len();
-        let mut panel =
-            [MemberSample { value: f64::NAN, age_ns: 0, present: false, eligible: false }; MAX_MEMBERS];
+        let mut panel = std::mem::take(&mut self.panel);
+        panel.clear();
         let mut any = false;
         for (m, seen) in self.memory.seen.iter_mut().enumerate() {
             // The first sample with the largest time at or before the tick; what is older is never needed again.
+            let mut sample = MemberSample { value: f64::NAN, age_ns: 0, present: false, eligible: false };
             let mut best: Option<Seen> = None;
             while let Some(s) = seen.front().copied().filter(|s| s.ts <= k) {
                 if best.is_none_or(|b| s.ts > b.ts) {
@@ -284,7 +297,7 @@ impl Group {
                 seen.push_front(best);
                 if k - best.ts <= self.plan.max_skew {
                     let voting = self.exclusion.is_none() || self.memory.members[m].standing.votes();
-                    panel[m] = MemberSample {
+                    sample = MemberSample {
                         value: best.value,
                         age_ns: k - best.ts,
                         present: best.present,
@@ -293,19 +306,26 @@ impl Group {
                     any = true;
                 }
             }
+            panel.push(sample);
         }
-        if self.memory.held_by_command {
+        if !self.memory.held_by_command {
+            self.judge(k, &panel, any, out);
+        }
+        self.panel = panel;
+    }
+
+    /// Votes on a panel and tells what it means; `any` tells whether it has a sample at all.
+    fn judge(&mut self, k: i64, panel: &[MemberSample], any: bool, out: &mut Outputs) {
+        // Nothing usable: a failed signal stays silent, and one that never had a sample has nothing to say.
+        let eligible = panel.iter().any(|m| m.eligible);
+        let unheard = self.memory.state == State::Unknown && !self.memory.released && !any;
+        if !eligible && (self.memory.state == State::Failed || unheard) {
             return;
         }
-        let panel = &panel[..n];
+        self.memory.released = false;
         let vote = self.voter.vote(&Panel { t_ns: k, members: panel, model: None });
-        if !any && matches!(self.memory.state, State::Unknown | State::Failed) {
-            return;
-        }
         self.judge_members(k, panel, &vote, out);
-        let event_at = out.events.len();
         self.step(k, panel, &vote, out);
-        debug_assert!(out.events.len() >= event_at);
     }
 
     /// Flags, counts and exclusions of the members at a tick.
@@ -363,6 +383,12 @@ impl Group {
             usable && matches!(vote.outcome, Outcome::Voted | Outcome::Pair) && vote.miscompare == 0;
         let excluded = self.exclusion.is_some() && self.memory.members.iter().any(|m| !m.standing.votes());
         let before = self.memory.state;
+        // At the very start members come one after the other: no quorum yet is not a failure.
+        let young = self.memory.first.is_none_or(|first| k.saturating_sub(first) < self.plan.max_skew);
+        let gathering = panel.iter().any(|m| m.eligible) && panel.iter().any(|m| !m.present);
+        if before == State::Unknown && !usable && young && gathering {
+            return;
+        }
         let serving = matches!(before, State::Degraded | State::Recovering);
         self.memory.healthy = if healthy { self.memory.healthy.saturating_add(1) } else { 0 };
         let mut estimate = None;
@@ -522,36 +548,37 @@ impl Group {
         self.memory.held_by_command = on;
         (self.next, self.touched) = (None, true);
         let k = self.memory.closed.unwrap_or(0);
-        let to = if on || self.memory.closed.is_none() { State::Held } else { State::Unknown };
-        let (to, reason) = if on { (State::Held, "held by command") } else { (to, "released by command") };
-        if self.memory.state == to {
-            return;
-        }
+        let (to, reason) =
+            if on { (State::Held, "held by command") } else { (State::Unknown, "released by command") };
         self.change_state(k, to, reason, Some(number), out);
-        if !on {
-            self.memory.state = State::Unknown;
+        self.memory.released = !on && self.memory.closed.is_some();
+        if on && self.memory.closed.is_some() {
+            self.out_of_service(k, out);
         }
+        // A held signal closes every tick, a failed one only those that have something new to see.
+        self.close_due(out);
+    }
+
+    fn out_of_service(&mut self, k: i64, out: &mut Outputs) {
         let value = f64::NAN;
         self.memory.n = if self.memory.served_at == k { self.memory.n + 1 } else { 0 };
         self.memory.served_at = k;
-        if on {
-            (self.memory.source, self.memory.status) = (Source::None, status::OUT_OF_SERVICE);
-            let (group, n) = (self.number, self.memory.n);
-            let (source, state) = (Source::None, State::Held);
-            out.values.push(ServedValue {
-                group,
-                ts: k,
-                n,
-                value,
-                lo: value,
-                hi: value,
-                coverage: value,
-                source,
-                status: status::OUT_OF_SERVICE,
-                state,
-                horizon_ns: 0,
-            });
-        }
+        (self.memory.source, self.memory.status) = (Source::None, status::OUT_OF_SERVICE);
+        let (group, n) = (self.number, self.memory.n);
+        let (source, state) = (Source::None, State::Held);
+        out.values.push(ServedValue {
+            group,
+            ts: k,
+            n,
+            value,
+            lo: value,
+            hi: value,
+            coverage: value,
+            source,
+            status: status::OUT_OF_SERVICE,
+            state,
+            horizon_ns: 0,
+        });
     }
 
     pub(crate) fn counts(&self) -> FlagCounts {

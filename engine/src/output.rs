@@ -264,8 +264,6 @@ pub struct LateRow {
     pub ts: i64,
     /// Its value, if any.
     pub value: Option<f64>,
-    /// Time of the last released row of the tag.
-    pub released: i64,
 }
 
 /// A row that was refused after it had been decoded.

@@ -32,6 +32,8 @@ pub struct Pipeline {
     store: Store,
     /// Rows inside `max_delay`, by tag, in time order; with their arrival.
     held: BTreeMap<u32, Vec<(Row, u64)>>,
+    /// Deadlines before this were past when a row that still waits came in, by tag; empty between calls.
+    past: BTreeMap<u32, i64>,
     jumpers: Vec<Row>,
     progress: Option<i64>,
     clock: Option<i64>,
@@ -45,18 +47,25 @@ pub struct Pipeline {
     work: Work,
 }
 
+/// A row that its tag's rules are about to judge.
+#[derive(Clone, Copy)]
+struct Released {
+    ts: i64,
+    value: f64,
+    /// Deadlines before this are past for the tag when the row comes in.
+    past: i64,
+    tag: u32,
+    class: Class,
+}
+
 /// Rows on their way through one call.
 #[derive(Default)]
 struct Work {
     flat: Flat,
     codes: Codes,
     batch: u32,
-    /// Released rows in the order of release.
-    tag: Vec<u32>,
-    ts: Vec<i64>,
-    value: Vec<f64>,
-    class: Vec<Class>,
-    past: Vec<i64>,
+    /// Rows in the order of release.
+    released: Vec<Released>,
     entries: Vec<(u32, u32, Entry)>,
     touched: Vec<u32>,
     /// The same rows, by tag.
@@ -127,6 +136,7 @@ impl Pipeline {
             groups,
             store: Store::new(offset),
             held: BTreeMap::new(),
+            past: BTreeMap::new(),
             jumpers: Vec::new(),
             progress: None,
             clock: None,
@@ -275,11 +285,7 @@ impl Pipeline {
     fn begin(&mut self) {
         let work = &mut self.work;
         work.batch = work.batch.wrapping_add(1);
-        work.tag.clear();
-        work.ts.clear();
-        work.value.clear();
-        work.class.clear();
-        work.past.clear();
+        work.released.clear();
         work.entries.clear();
         work.touched.clear();
     }
@@ -419,6 +425,9 @@ impl Pipeline {
             return self.release(row, Kind::Release, before, after, past);
         }
         let newest = tag.newest;
+        if silent {
+            self.past.insert(row.tag, past);
+        }
         self.arrivals += 1;
         let arrival = self.arrivals;
         let waiting = self.held.entry(row.tag).or_default();
@@ -428,18 +437,13 @@ impl Pipeline {
         let due = self.held.get(&row.tag).map_or(0, |w| {
             w.partition_point(|(h, _)| newest >= h.ts.saturating_add(self.plan.time.max_delay))
         });
-        self.release_held(row.tag, due, Kind::ReleaseHeld, before, after, past);
+        self.release_held(row.tag, due, Kind::ReleaseHeld, before, after);
     }
 
     fn late(&mut self, row: &Row, out: &mut Outputs) {
         self.counters.late += 1;
         let tag = self.names[row.tag as usize].to_string();
-        out.late.push(LateRow {
-            tag,
-            ts: row.ts,
-            value: row.value(),
-            released: self.tags[row.tag as usize].last,
-        });
+        out.late.push(LateRow { tag, ts: row.ts, value: row.value() });
     }
 
     fn conflict(&mut self, row: &Row, out: &mut Outputs) {
@@ -483,20 +487,21 @@ impl Pipeline {
             }
         }
         due.sort_unstable();
-        for (ts, _, tag) in due {
-            self.release_held(tag, 1, Kind::Past, before, before, ts.max(i64::MIN + 1));
+        for (_, _, tag) in due {
+            self.release_held(tag, 1, Kind::Past, before, before);
         }
     }
 
     /// Releases the first `count` waiting rows of a tag.
-    fn release_held(&mut self, tag: u32, count: usize, kind: Kind, before: i64, after: i64, past: i64) {
+    fn release_held(&mut self, tag: u32, count: usize, kind: Kind, before: i64, after: i64) {
         for _ in 0..count {
             let Some(waiting) = self.held.get_mut(&tag) else { return };
             let (row, _) = waiting.remove(0);
             if waiting.is_empty() {
                 self.held.remove(&tag);
             }
-            self.release(&row, kind, before, after, if kind == Kind::Past { i64::MIN } else { past });
+            let past = self.past.remove(&tag).unwrap_or(i64::MIN);
+            self.release(&row, kind, before, after, past);
         }
     }
 
@@ -512,12 +517,9 @@ impl Pipeline {
         }
         tag.count += 1;
         let grouped = tag.grouped;
-        let slot = self.work.ts.len() as u32;
-        self.work.tag.push(row.tag);
-        self.work.ts.push(row.ts);
-        self.work.value.push(row.value);
-        self.work.class.push(if row.class == Class::Good as u8 { Class::Good } else { Class::Uncertain });
-        self.work.past.push(past);
+        let slot = self.work.released.len() as u32;
+        let class = if row.class == Class::Good as u8 { Class::Good } else { Class::Uncertain };
+        self.work.released.push(Released { ts: row.ts, value: row.value, past, tag: row.tag, class });
         if grouped {
             self.enter(row, kind, before, after, slot);
         }
@@ -541,7 +543,7 @@ impl Pipeline {
     /// Groups the released rows by tag and lets rules and groups judge them.
     fn judge(&mut self, out: &mut Outputs) {
         let work = &mut self.work;
-        let n = work.ts.len();
+        let n = work.released.len();
         work.runs.clear();
         let mut start = 0usize;
         for &tag in &work.touched {
@@ -559,13 +561,12 @@ impl Pipeline {
         work.failed.clear();
         work.failed.resize(n, false);
         work.at.resize(n, 0);
-        let Work { tag, ts, value, class, past, at, by_ts, by_value, by_past, trusted, .. } = work;
+        let Work { released, at, by_ts, by_value, by_past, trusted, .. } = work;
         let (by_ts, by_value, by_past) = (&mut by_ts[..n], &mut by_value[..n], &mut by_past[..n]);
         let (trusted, at, tags) = (&mut trusted[..n], &mut at[..n], &mut self.tags[..]);
         // Only rules with deadlines ask what is past.
         let timed = self.timed;
-        let columns = tag.iter().zip(ts).zip(value).zip(class).zip(past).zip(at);
-        for (((((&tag, &mut ts), &mut value), &mut class), &mut past), at) in columns {
+        for (&Released { ts, value, past, tag, class }, at) in released.iter().zip(at) {
             let state = &mut tags[tag as usize];
             let to = state.count as usize;
             state.count += 1;
@@ -593,13 +594,20 @@ impl Pipeline {
         }
         for (tag, slot, mut entry) in work.entries.drain(..) {
             let at = if entry.kind == Kind::Hold { None } else { Some(work.at[slot as usize] as usize) };
-            let good = at.is_some() && entry.present && work.class[slot as usize] == Class::Good;
+            let good = at.is_some() && entry.present && work.released[slot as usize].class == Class::Good;
             let uncertain = at.is_some() && entry.present && !good;
             let failed = at.is_some_and(|at| work.failed[at]);
             for &(g, m) in &self.memberships[tag as usize] {
                 let raw = &self.groups[g].plan.raw;
                 entry.usable = (good || uncertain && raw.allow_uncertain) && !(raw.own_qc && failed);
                 self.groups[g].enter(m, &entry, out);
+            }
+        }
+        // Rows that still wait came in when these deadlines were past.
+        for (tag, before) in std::mem::take(&mut self.past) {
+            let name = self.names[tag as usize].clone();
+            for rule in self.rules.iter_mut().filter(|r| r.timed()) {
+                rule.expire(&mut self.store, tag, &name, before, out);
             }
         }
         self.arm(out);
@@ -725,6 +733,7 @@ impl Pipeline {
                     if let Some(wake) = self.groups[g].take_wake() {
                         self.wakes.push(Reverse((wake, 1, g as u32)));
                     }
+                    self.settle(out);
                 }
             }
             Content::Rebaseline { rule, tag } => {

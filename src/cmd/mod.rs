@@ -5,7 +5,9 @@ use clap::{Parser, Subcommand};
 
 pub mod check;
 pub mod replay;
+pub mod run;
 pub mod schema;
+pub mod simulate;
 
 /// Streaming anomaly detection, voting and marked substitution for sensor telemetry.
 #[derive(Debug, Parser)]
@@ -19,8 +21,12 @@ pub struct Cli {
 enum Command {
     /// Judge recorded data: files in, a run directory out.
     Replay(replay::Args),
+    /// Judge a stream: Kafka in, Kafka or standard output out; a restart begins at `from`, state is not kept yet.
+    Run(run::Args),
     /// Check a configuration, and what it would select in data.
     Check(check::Args),
+    /// Write a simulated plant with labelled faults, and a configuration for it.
+    Simulate(simulate::Args),
     /// Print the JSON Schema of the configuration file.
     Schema,
 }
@@ -52,6 +58,9 @@ pub enum CommandError {
     /// Output could not be encoded: exit code 1.
     #[error("can't encode the output: {0}")]
     Encode(#[from] serde_json::Error),
+    /// The command can't be used so: exit code 2.
+    #[error("{0}")]
+    Usage(String),
     /// Rows went missing, which must never happen: exit code 1.
     #[error("accounting does not balance: {0:?}; please report this")]
     Unbalanced(Box<engine::Counters>),
@@ -61,7 +70,7 @@ impl CommandError {
     /// The exit code: 1 failed, 2 wrong usage or configuration.
     pub fn code(&self) -> u8 {
         match self {
-            CommandError::Config(_) => 2,
+            CommandError::Config(_) | CommandError::Usage(_) => 2,
             _ => 1,
         }
     }
@@ -74,7 +83,9 @@ impl CommandError {
 pub fn run(cli: Cli) -> Result<(), CommandError> {
     match cli.command {
         Command::Replay(args) => replay::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Schema => schema::run(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::CommandError;
 use crate::config;
-use crate::run_dir::{Summary, write_lines, write_signals, write_verdicts};
+use crate::run_dir::{Alerts, Summary, write_lines, write_signals, write_verdicts};
 use crate::wiring::{self, DeadLetter};
 use clap::ValueEnum;
 use connectors::sink::jsonl::JsonlWriter;
@@ -100,7 +100,9 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     write_signals(&path("signals.parquet"), &pipeline, &groups, &mut out.values)?;
     write_lines(&path("alerts.jsonl"), &out.events)?;
     write_lines::<()>(&path("journal.jsonl"), &[])?;
-    let summary = Summary::new(&pipeline, &out.events, &plan.digest, began.elapsed().as_secs_f64());
+    let mut alerts = Alerts::default();
+    alerts.add(&out.events);
+    let summary = Summary::new([&pipeline], alerts, &plan.digest, began.elapsed().as_secs_f64());
     let counters = pipeline.counters();
     if !counters.balanced() {
         return Err(CommandError::Unbalanced(Box::new(counters)));
@@ -111,7 +113,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
     } else {
-        print_summary(&summary, &args.out);
+        println!("{summary}written to {}", args.out.display());
     }
     Ok(())
 }
@@ -204,25 +206,4 @@ impl Progress {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
-}
-
-fn print_summary(s: &Summary, out: &std::path::Path) {
-    let rate = s.rows_in as f64 / s.elapsed_s.max(1e-9);
-    println!("{} rows of {} tags in {:.2} s ({rate:.0} rows/s)", s.rows_in, s.tags, s.elapsed_s);
-    println!(
-        "  processed {}  late {}  dead letters {}  duplicates {}  shed {}  held {}",
-        s.processed, s.late, s.dead_letters, s.duplicates, s.shed, s.held
-    );
-    println!(
-        "  alerts: {} fired, {} resolved; signals: {} switches to a fallback, {} recoveries",
-        s.alerts_fired, s.alerts_resolved, s.switches_to_fallback, s.recoveries
-    );
-    let shown = s.flags.iter().filter(|(_, f)| f.suspect + f.fail > 0).take(20);
-    for (rule, f) in shown {
-        println!(
-            "  {rule}: {} suspect, {} fail, {} good, {} not evaluated, {} missing",
-            f.suspect, f.fail, f.good, f.not_evaluated, f.missing
-        );
-    }
-    println!("written to {}", out.display());
 }

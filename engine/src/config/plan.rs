@@ -370,7 +370,7 @@ fn check_group(group: &GroupRaw, catalogue: Option<&Catalogue>) -> Result<Option
 pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     names
         .map(|name| (distance(wanted, name), name))
-        .filter(|(d, _)| *d <= (wanted.len() / 3).max(1))
+        .filter(|(d, _)| *d <= (wanted.len() / 3).max(2))
         .min()
         .map(|(_, name)| name.to_string())
 }

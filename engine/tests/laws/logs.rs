@@ -87,8 +87,9 @@ pub(crate) fn random_config(r: &mut Rng) -> (Config, Vec<Vec<usize>>) {
     (Config { tags, groups, max_delay, grace, max_ahead: 60, max_jump: None }, parts)
 }
 
-/// The configuration as a user would write it.
-pub(crate) fn to_toml(cfg: &Config) -> String {
+/// The configuration as a user would write it. `rich` adds what the twin does not know: rules that learn, voters that
+/// disagree, exclusion, fallbacks, alerts on signals.
+pub(crate) fn to_toml(cfg: &Config, rich: bool) -> String {
     let mut text = format!(
         "[time]\nmax_delay = \"{}ns\"\ngrace = \"{}ns\"\nmax_ahead = \"{}ns\"\n",
         cfg.max_delay, cfg.grace, cfg.max_ahead
@@ -127,11 +128,56 @@ pub(crate) fn to_toml(cfg: &Config) -> String {
         put(format!("[[group]]\nid = \"g{i}\"\nmembers = {members:?}"));
         put(format!("tick = {{ period = \"{}ns\"{member} }}", g.period));
         put(format!("wait = \"{}ns\"\nmax_skew = \"{}ns\"", g.wait, g.max_skew));
-        put("exclude = \"never\"\nsignals = \"every\"".into());
-        put("vote.mid_value = { tolerance = { abs = 1e9 }, min = 1 }".into());
+        if rich {
+            let text = RICH_GROUP.replace("SIGNALS", if i % 2 == 0 { "every" } else { "changes" });
+            let text = text.replace("EXCLUDE", if i % 3 == 0 { "\"never\"" } else { RICH_EXCLUDE });
+            put(text.replace("MIN", if i % 4 < 2 { "2" } else { "1" }));
+        } else {
+            put("exclude = \"never\"\nsignals = \"every\"".into());
+            put("vote.mid_value = { tolerance = { abs = 1e9 }, min = 1 }".into());
+        }
+    }
+    if rich {
+        text.push_str(RICH_RULES);
     }
     text
 }
+
+const RICH_GROUP: &str = r#"signals = "SIGNALS"
+confirm = 2
+exclude = EXCLUDE
+vote.mid_value = { tolerance = { abs = 8.0 }, min = MIN }
+alert = { on = "suspect", for = "2ns", keep_firing_for = "3ns" }
+fallback = [
+    { ar = { order = 1, min_training = 2, max_horizon = "12ns", coverage = 0.5 } },
+    { hold = { min_training = 1, max_horizon = "60ns", coverage = 0.5 } },
+]
+"#;
+
+const RICH_EXCLUDE: &str =
+    "{ up = 2, missing_up = 1, down = 1, trip = 3, cap = 6, probation_fail = 3, probation_ticks = 3 }";
+
+const RICH_RULES: &str = r#"
+[[rule]]
+id = "rate"
+tags = ["*"]
+detect.rate = { suspect_per_s = 2e9, fail_per_s = 6e9, max_gap = "20ns" }
+alert = { on = "suspect", for = "2ns" }
+[[rule]]
+id = "ewma"
+tags = ["t?"]
+detect.ewma = { alpha = 0.3, suspect = 1.5, fail = 3.0, warm_up = 3, freeze = "trusted" }
+alert = { on = "fail", keep_firing_for = "4ns" }
+[[rule]]
+id = "zscore-samples"
+tags = ["t0", "t2", "t3"]
+detect.zscore = { window = 5, suspect = 1.5, fail = 3.0, min_samples = 3 }
+alert = { on = "suspect" }
+[[rule]]
+id = "zscore-time"
+tags = ["*"]
+detect.zscore = { window = "15ns", suspect = 1.5, min_samples = 2, max_samples = 4, freeze = "never" }
+"#;
 
 // ---- logs -------------------------------------------------------------------------------------------------------------
 
@@ -293,6 +339,8 @@ pub(crate) struct Case {
     pub(crate) log: Vec<Item>,
     /// The same rows by partition, within the bounds; empty where a law does not need it.
     pub(crate) spread: Vec<Vec<Row>>,
+    /// Judged by more than the twin knows.
+    pub(crate) rich: bool,
 }
 
 impl Case {
@@ -326,7 +374,7 @@ pub(crate) fn bounded(seed: u64) -> Option<Case> {
             spread.push(interleave(&mut r, &cfg, &queues, &here)?);
         }
     }
-    let mut case = Case { seed, cfg, log: log.into_iter().map(Item::Row).collect(), spread };
+    let mut case = Case { seed, cfg, log: log.into_iter().map(Item::Row).collect(), spread, rich: false };
     if r.chance(0.3) {
         let epoch = 1_700_000_000_000_000_000 + r.int(0, 59);
         case.log.iter_mut().for_each(|item| {
@@ -367,6 +415,11 @@ pub(crate) fn anything(seed: u64) -> Option<Case> {
         case.log.extend(rows.get(at).copied().map(Item::Row));
     }
     Some(case)
+}
+
+/// Half of the cases with the rich configuration: for laws that compare the engine with itself.
+pub(crate) fn rich(case: Option<Case>) -> Option<Case> {
+    case.map(|case| Case { rich: case.seed % 2 == 1, ..case })
 }
 
 /// Rows as a wide table has them: at each time a cell of most tags, without quality.
@@ -519,7 +572,7 @@ fn drop_from_spread(case: &mut Case, gone: &[Item]) {
 
 /// The case as a person reads it.
 pub(crate) fn show(case: &Case) -> String {
-    let mut text = to_toml(&case.cfg);
+    let mut text = to_toml(&case.cfg, case.rich);
     writeln!(text, "seed {}, {} items", case.seed, case.log.len()).unwrap();
     let row = |r: &Row| {
         let Row { ts, tag, value, quality, record_ts, offset, index } = r;

@@ -144,7 +144,6 @@ pub(crate) enum Fact {
         ts: i64,
         tag: usize,
         bits: Option<u64>,
-        released: i64,
     },
     Conflict {
         ts: i64,
@@ -335,7 +334,7 @@ impl Twin {
         {
             self.count.late += 1;
             let bits = bits(row.measured());
-            self.facts.push(Fact::Late { ts: row.ts, tag: row.tag, bits, released: last.ts });
+            self.facts.push(Fact::Late { ts: row.ts, tag: row.tag, bits });
             return;
         }
         let mut known: Vec<Row> = self.held.iter().map(|(_, h)| *h).collect();

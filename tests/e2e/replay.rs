@@ -1,0 +1,371 @@
+//! `truegauge replay` on generated data, and on the public sets where they are.
+
+use arrow_array::builder::{
+    Float64Builder, StringDictionaryBuilder, TimestampNanosecondBuilder, UInt32Builder,
+};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, TimestampNanosecondType};
+use arrow_array::{ArrayRef, RecordBatch};
+use connectors::sink::parquet::ParquetTable;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Runs the command line; the exit code and the error's text.
+pub(crate) fn truegauge(arguments: &[&str]) -> Result<(), (u8, String)> {
+    use clap::Parser;
+    let cli = truegauge::cmd::Cli::try_parse_from(["truegauge"].iter().chain(arguments))
+        .map_err(|e| (2, e.to_string()))?;
+    truegauge::cmd::run(cli).map_err(|e| (e.code(), e.to_string()))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are text")
+}
+
+fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_str(&std::fs::read_to_string(path).expect("written")).expect("JSON")
+}
+
+/// Every output of a run that must not depend on how it was run; the summary without its time.
+fn outputs(run: &Path) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = ["alerts.jsonl", "late.jsonl", "dlq.jsonl", "journal.jsonl"]
+        .iter()
+        .map(|f| (f.to_string(), std::fs::read_to_string(run.join(f)).expect("written")))
+        .collect();
+    let mut summary = json(&run.join("summary.json"));
+    summary.as_object_mut().expect("an object").remove("elapsed_s");
+    all.push(("summary.json".into(), summary.to_string()));
+    for table in ["verdicts.parquet", "signals.parquet"] {
+        all.push((table.into(), rows(&run.join(table))));
+    }
+    all
+}
+
+/// A Parquet file's rows as text.
+fn rows(path: &Path) -> String {
+    let file = std::fs::File::open(path).expect("written");
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)
+        .expect("Parquet")
+        .build();
+    let mut text = String::new();
+    for batch in reader.expect("readable") {
+        let batch = batch.expect("readable");
+        for row in 0..batch.num_rows() {
+            for column in batch.columns() {
+                let cell = match column.as_primitive_opt::<TimestampNanosecondType>() {
+                    Some(time) => time.value(row).to_string(),
+                    None => arrow_cast::display::array_value_to_string(column, row).expect("shown"),
+                };
+                write!(text, "{cell} ").expect("text");
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// A plant of three twins and a loner, 2,000 seconds: a stuck twin, a lost quorum, a spike, a ramp, a silence, late rows,
+/// duplicates and conflicts.
+fn plant() -> Vec<(i64, String, f64, u32)> {
+    let (mut rows, mut noise) = (Vec::new(), 1u64);
+    let mut random = move || {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (noise >> 33) as f64 / (1u64 << 31) as f64 - 0.5
+    };
+    for second in 0..2_000i64 {
+        let ts = (1_700_000_000 + second) * 1_000_000_000;
+        let truth = 10.0 + 3.0 * (second % 400 - 200).abs() as f64 / 200.0;
+        for (i, tag) in ["p.a", "p.b", "p.c"].iter().enumerate() {
+            let stuck = i == 1 && (600..1_000).contains(&second);
+            let lost = i != 0 && (1_400..1_500).contains(&second);
+            let value = if stuck { 11.0 } else { truth + 0.1 * random() };
+            let (value, quality) = if lost { (f64::NAN, 0x808C_0000) } else { (value, 0) };
+            rows.push((ts + i as i64 * 1_000_000, (*tag).to_string(), value, quality));
+        }
+        if !(800..860).contains(&second) {
+            let spike = if second == 300 { 50.0 } else { 0.0 };
+            let ramp = if (1_200..1_210).contains(&second) { (second - 1_200) as f64 * 4.0 } else { 0.0 };
+            rows.push((ts + 5_000_000, "q".into(), 20.0 + random() + spike + ramp, 0));
+        }
+        if second % 500 == 499 {
+            let back = rows[rows.len() - 8].clone();
+            rows.push((back.0, back.1.clone(), back.2 + 1.0, 0));
+            let last = rows[rows.len() - 2].clone();
+            rows.push(last.clone());
+            rows.push((last.0, last.1, 99.0, 0));
+        }
+    }
+    rows
+}
+
+const CONFIG: &str = r#"
+[quality]
+scheme = "opcua"
+[[rule]]
+id = "range"
+tags = ["*"]
+detect.range = { fail = [0.0, 45.0], suspect = [5.0, 40.0] }
+alert = { on = "fail", severity = "critical" }
+[[rule]]
+id = "rate"
+tags = ["q"]
+detect.rate = { suspect_per_s = 3.5, fail_per_s = 30.0, max_gap = "30s" }
+alert = { on = "suspect", for = "3s", keep_firing_for = "5s" }
+[[rule]]
+id = "gap"
+tags = ["q"]
+detect.gap = { max = "30s" }
+alert = { on = "fail" }
+[[rule]]
+id = "ewma"
+tags = ["q"]
+detect.ewma = { half_life = "2m", suspect = 6.0 }
+[[rule]]
+id = "zscore"
+tags = ["*"]
+detect.zscore = { window = 120, suspect = 6.0, freeze = "trusted" }
+[[group]]
+id = "p"
+members = ["p.a", "p.b", "p.c"]
+tick = { period = "1s" }
+max_skew = "2s"
+vote.mid_value = { tolerance = { abs = 0.5 } }
+fallback = [{ ar = { min_training = 100 } }, { hold = { max_horizon = "10m" } }]
+confirm = 5
+alert = { on = "fail" }
+"#;
+
+fn files(quality: bool, more: &str) -> String {
+    let quality = if quality { "quality = \"quality\"" } else { "" };
+    format!("[source.files]\n{quality}\nts_unit = \"ns\"\n{more}\n{CONFIG}")
+}
+
+fn write_csv(path: &Path, rows: &[(i64, String, f64, u32)]) {
+    let mut csv = String::from("ts,tag,value,quality\n");
+    for (ts, tag, value, quality) in rows {
+        let value = if value.is_nan() { String::new() } else { value.to_string() };
+        writeln!(csv, "{ts},{tag},{value},{quality}").expect("text");
+    }
+    std::fs::write(path, csv).expect("written");
+}
+
+fn write_jsonl(path: &Path, rows: &[(i64, String, f64, u32)]) {
+    let mut lines = String::new();
+    for (ts, tag, value, quality) in rows {
+        let value = if value.is_nan() { "null".into() } else { value.to_string() };
+        writeln!(lines, r#"{{"ts":{ts},"tag":"{tag}","value":{value},"quality":{quality}}}"#).expect("text");
+    }
+    std::fs::write(path, lines).expect("written");
+}
+
+fn write_parquet(path: &Path, rows: &[(i64, String, f64, u32)]) {
+    let mut ts = TimestampNanosecondBuilder::new().with_timezone("UTC");
+    let mut tag = StringDictionaryBuilder::<Int32Type>::new();
+    let (mut value, mut quality) = (Float64Builder::new(), UInt32Builder::new());
+    for row in rows {
+        ts.append_value(row.0);
+        tag.append_value(&row.1);
+        value.append_value(row.2);
+        quality.append_value(row.3);
+    }
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("ts", Arc::new(ts.finish())),
+        ("tag", Arc::new(tag.finish())),
+        ("value", Arc::new(value.finish())),
+        ("quality", Arc::new(quality.finish())),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).expect("one length");
+    let mut table = ParquetTable::create(path, batch.schema()).expect("made");
+    table.write(&batch).expect("written");
+    table.finish().expect("written");
+}
+
+fn replay(data: &[&Path], config: &Path, out: &Path, more: &[&str]) {
+    let mut arguments = vec!["replay"];
+    arguments.extend(data.iter().map(|p| text(p)));
+    arguments.extend(["-c", text(config), "--out", text(out)]);
+    arguments.extend(more);
+    truegauge(&arguments).expect("it runs");
+}
+
+/// Given a plant with every kind of trouble, then formats, batches and threads change nothing, and each trouble is told.
+#[test]
+fn formats_batches_and_threads_change_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let rows = plant();
+    write_csv(&at("data.csv"), &rows);
+    write_jsonl(&at("data.jsonl"), &rows);
+    write_parquet(&at("data.parquet"), &rows);
+    std::fs::write(at("c.toml"), files(true, "")).expect("written");
+    replay(&[&at("data.csv")], &at("c.toml"), &at("base"), &["--emit", "all"]);
+    let base = outputs(&at("base"));
+    let runs: [(&str, &[&str]); 4] = [
+        ("data.csv", &["--batch-rows", "1", "--threads", "1"]),
+        ("data.csv", &["--batch-rows", "7"]),
+        ("data.jsonl", &["--threads", "1"]),
+        ("data.parquet", &["--batch-rows", "500"]),
+    ];
+    for (i, (data, more)) in runs.iter().enumerate() {
+        let out = at(&format!("run{i}"));
+        let more: Vec<&str> = more.iter().copied().chain(["--emit", "all"]).collect();
+        replay(&[&at(data)], &at("c.toml"), &out, &more);
+        for (base, other) in base.iter().zip(outputs(&out)) {
+            let same = base.0 == "dlq.jsonl" || base.1 == other.1;
+            assert!(same, "{} of {data} {more:?} differs", base.0);
+        }
+    }
+    let alerts = std::fs::read_to_string(at("base/alerts.jsonl")).expect("written");
+    for wanted in [
+        r#""rule":"range","target":"q","transition":"firing""#,
+        r#""rule":"rate","target":"q","transition":"firing""#,
+        r#""rule":"gap","target":"q","transition":"firing""#,
+        r#""event":"member","group":"p","member":"p.b","from":"suspect","to":"excluded""#,
+        r#""to":"degraded","reason":"no quorum""#,
+        r#""rule":"p","target":"p","transition":"firing""#,
+    ] {
+        assert!(alerts.contains(wanted), "no {wanted} in\n{alerts}");
+    }
+    let summary = json(&at("base/summary.json"));
+    assert_eq!(summary["switches_to_fallback"], 1);
+    assert_eq!(summary["recoveries"], 1);
+    assert_eq!(summary["duplicates"], 4);
+    assert_eq!(summary["dead_letters"], 4);
+    assert_eq!(summary["rows_in"], rows.len());
+    let sum: u64 = ["processed", "late", "dead_letters", "duplicates", "shed", "held"]
+        .iter()
+        .map(|k| summary[k].as_u64().expect("a count"))
+        .sum();
+    assert_eq!(sum, rows.len() as u64);
+}
+
+/// Given one file per tag, then together they are the same log as one file in time order.
+#[test]
+fn one_file_per_tag_is_one_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let mut rows = plant();
+    rows.retain(|r| !r.2.is_nan());
+    rows.sort_by_key(|r| r.0);
+    rows.dedup_by(|a, b| a.0 == b.0 && a.1 == b.1);
+    write_csv(&at("whole.csv"), &rows);
+    let tags = ["p.a", "p.b", "p.c", "q"];
+    let parts: Vec<PathBuf> = tags.iter().map(|t| at(&format!("part-{t}.csv"))).collect();
+    for (tag, part) in tags.iter().zip(&parts) {
+        let own: Vec<_> = rows.iter().filter(|r| r.1 == *tag).cloned().collect();
+        write_csv(part, &own);
+    }
+    std::fs::write(at("c.toml"), files(true, "")).expect("written");
+    replay(&[&at("whole.csv")], &at("c.toml"), &at("a"), &[]);
+    replay(&parts.iter().map(PathBuf::as_path).collect::<Vec<_>>(), &at("c.toml"), &at("b"), &[]);
+    assert_eq!(outputs(&at("a")), outputs(&at("b")));
+}
+
+/// Every mistake in a configuration stops the start, with exit code 2, the place and a way out.
+#[test]
+fn mistakes_in_a_configuration_are_explained() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("c.toml");
+    std::fs::write(dir.path().join("tags.csv"), "tag,lo\na.x,1\na.y,2\n").expect("written");
+    let rule = |detect: &str| format!("[[rule]]\nid = \"r\"\ntags = [\"*\"]\n{detect}\n");
+    let group = |members: &str| {
+        format!(
+            "tags = \"tags.csv\"\n[[group]]\nid = \"g\"\nmembers = {members}\ntick = {{ period = \"1s\" }}\nmax_skew = \"1s\"\nvote.mid_value = {{ tolerance = {{ abs = 1.0 }} }}\n"
+        )
+    };
+    let cases: Vec<(String, Vec<&str>)> = vec![
+        ("rul = 1\n".into(), vec!["line 1", "rul", "did you mean `rule`?"]),
+        (rule("detect.rang = { fail = [0, 1] }"), vec!["line 4", "rang", "did you mean `range`?"]),
+        (rule("detect.range = { fial = [0, 1] }"), vec!["line 4", "fial", "did you mean `fail`?"]),
+        (rule("detect.range = { fail = [2.0, 1.0] }"), vec!["line 4", "must not exceed"]),
+        (rule("detect.range = { fail = [nan, 1.0] }"), vec!["line 4", "limits must be two numbers"]),
+        (rule("detect.gap = { max = \"5 parsecs\" }"), vec!["line 4", "expected a duration", "5 parsecs"]),
+        (rule("detect.range = { from_tags = { fail = [\"lo\", \"hi\"] } }"), vec!["names none"]),
+        (group("[\"a.x\", \"a.z\"]"), vec!["line 4", "a.z", "did you mean `a.x`?"]),
+        (group("[\"a.x\"]"), vec!["two members"]),
+        (group("[\"a.x\", \"a.x\"]"), vec!["twice"]),
+        ("[time]\nmax_delay = \"5s\"\ngrace = \"1s\"\n".into(), vec!["time.max_delay", "time.grace"]),
+        ("tags = \"none.csv\"\n".into(), vec!["none.csv"]),
+    ];
+    for (config, wanted) in cases {
+        std::fs::write(&path, &config).expect("written");
+        let (code, message) = truegauge(&["check", "-c", text(&path)]).expect_err(&config);
+        assert_eq!(code, 2, "{config}{message}");
+        for word in wanted {
+            assert!(message.contains(word), "no `{word}` in: {message}\nfor\n{config}");
+        }
+    }
+}
+
+/// Data that can't be read fails with exit code 1 and the file's name; nothing panics.
+#[test]
+fn unreadable_data_is_an_error_with_a_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    write_parquet(&at("data.parquet"), &plant());
+    let whole = std::fs::read(at("data.parquet")).expect("read");
+    std::fs::write(at("cut.parquet"), &whole[..whole.len() / 2]).expect("written");
+    std::fs::write(at("empty.csv"), "").expect("written");
+    std::fs::write(at("noise.xyz"), "1,2,3").expect("written");
+    std::fs::write(at("c.toml"), files(true, "")).expect("written");
+    std::fs::write(at("no-quality.toml"), "[source.files]\nquality = \"quality\"\nts_unit = \"ns\"\n")
+        .expect("written");
+    for data in ["cut.parquet", "missing.csv", "noise.xyz"] {
+        let out = at("out");
+        let error = truegauge(&["replay", text(&at(data)), "-c", text(&at("c.toml")), "--out", text(&out)]);
+        let (code, message) = error.expect_err(data);
+        assert_eq!(code, 1, "{message}");
+        assert!(message.contains(data), "{message}");
+    }
+    let (data, config, out) = (at("data.parquet"), at("no-quality.toml"), at("out"));
+    let arguments = ["replay", text(&data), "-c", text(&config), "--out", text(&out)];
+    let (_, message) = truegauge(&arguments).expect_err("no scheme");
+    assert!(message.contains("scheme"), "{message}");
+}
+
+/// Bad rows are dead letters with a reason, and their siblings flow.
+#[test]
+fn bad_rows_are_dead_letters() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let csv =
+        "ts,tag,value,quality\n1,a,1.0,0\nnever,a,2.0,0\n3,a,many,0\n4,a\n5,a,inf,0\n6,,1.0,0\n7,a,7.0,0\n";
+    std::fs::write(at("data.csv"), csv).expect("written");
+    std::fs::write(at("c.toml"), files(true, "")).expect("written");
+    replay(&[&at("data.csv")], &at("c.toml"), &at("out"), &[]);
+    let summary = json(&at("out/summary.json"));
+    let dead = std::fs::read_to_string(at("out/dlq.jsonl")).expect("written");
+    assert_eq!(summary["rows_in"], 7, "{dead}");
+    assert_eq!(summary["dead_letters"].as_u64(), Some(dead.lines().count() as u64), "{dead}");
+    for code in ["bad_timestamp", "wrong_type", "wrong_fields"] {
+        assert!(dead.contains(code), "no {code} in {dead}");
+    }
+}
+
+/// The committed examples run on the public data they were written for, where it is.
+#[test]
+fn examples_run_on_public_data() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let datasets = std::env::var("TRUEGAUGE_DATASETS").map_or(root.join("../shared/datasets"), PathBuf::from);
+    let cases = [
+        (
+            "examples/nab-machine-temperature.toml",
+            "nab/data/realKnownCause/machine_temperature_system_failure.csv",
+            22_695,
+        ),
+        ("examples/skab.toml", "skab/valve1/1.csv", 9_160),
+    ];
+    for (config, data, rows) in cases {
+        let data = datasets.join(data);
+        if !data.exists() {
+            use std::io::Write;
+            writeln!(std::io::stderr(), "SKIPPED: examples_run_on_public_data: no {}", data.display())
+                .expect("written");
+            continue;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        replay(&[&data], &root.join(config), dir.path(), &[]);
+        assert_eq!(json(&dir.path().join("summary.json"))["rows_in"], rows);
+    }
+}
