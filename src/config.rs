@@ -101,12 +101,21 @@ pub struct Loaded {
 pub fn load(path: &Path) -> Result<Loaded, FileError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| FileError::Unreadable { path: path.into(), source })?;
-    let file: FileConfig = toml::from_str(&text)
+    assemble(&text, path, |tags| catalogue(&path.parent().unwrap_or(Path::new(".")).join(tags)))
+}
+
+/// Checks the text of a configuration; `path` is its name in errors, `catalogue` reads the catalogue that it names.
+///
+/// # Errors
+/// [`FileError`] for anything that can't run as written.
+pub fn assemble(
+    text: &str,
+    path: &Path,
+    catalogue: impl FnOnce(&Path) -> Result<Catalogue, FileError>,
+) -> Result<Loaded, FileError> {
+    let file: FileConfig = toml::from_str(text)
         .map_err(|e| FileError::Syntax { path: path.into(), message: explain(&e.to_string()) })?;
-    let catalogue = match &file.tags {
-        None => None,
-        Some(tags) => Some(catalogue(&path.parent().unwrap_or(Path::new(".")).join(tags))?),
-    };
+    let catalogue = file.tags.as_deref().map(catalogue).transpose()?;
     let engine = EngineRaw {
         time: file.time.clone(),
         quality: file.quality.clone(),
@@ -116,7 +125,7 @@ pub fn load(path: &Path) -> Result<Loaded, FileError> {
     };
     let plan = Plan::new(engine, catalogue).map_err(|source| FileError::Plan {
         path: path.into(),
-        line: line_of(&text, &source),
+        line: line_of(text, &source),
         source: Box::new(source),
     })?;
     Ok(Loaded { file, plan })

@@ -4,6 +4,7 @@ use crate::config::FileError;
 use clap::{Parser, Subcommand};
 
 pub mod check;
+pub mod demo;
 pub mod replay;
 pub mod run;
 pub mod schema;
@@ -19,6 +20,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See it work: an in-process Kafka, a simulated plant with faults, the real engine.
+    Demo(demo::Args),
     /// Judge recorded data: files in, a run directory out.
     Replay(replay::Args),
     /// Judge a stream: Kafka in, Kafka or standard output out; a restart begins at `from`, state is not kept yet.
@@ -82,6 +85,7 @@ impl CommandError {
 /// [`CommandError`], whose code is the exit code.
 pub fn run(cli: Cli) -> Result<(), CommandError> {
     match cli.command {
+        Command::Demo(args) => demo::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),

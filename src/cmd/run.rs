@@ -139,7 +139,7 @@ pub fn stream(args: &Args) -> Result<Summary, CommandError> {
 }
 
 /// A flag that the first interrupt sets; the second ends the process.
-fn stop_flag() -> Result<Arc<AtomicBool>, CommandError> {
+pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>, CommandError> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 1, stop.clone())

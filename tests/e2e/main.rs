@@ -1,4 +1,5 @@
 //! End-to-end tests: the commands as a user runs them.
 
+mod demo;
 mod replay;
 mod run;
