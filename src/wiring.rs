@@ -19,7 +19,9 @@ pub fn push(pipeline: &mut Pipeline, polled: &Polled, out: &mut Outputs) -> Resu
             record_ts: s.record_ts.map(|ms| ms.saturating_mul(1_000_000)),
         })
         .collect();
-    pipeline.push_rows(&polled.batch, &spans, out)?;
+    if polled.batch.num_rows() > 0 {
+        pipeline.push_rows(&polled.batch, &spans, out)?;
+    }
     for bad in &polled.bad {
         pipeline.dead_letter(bad.rows);
     }

@@ -256,13 +256,18 @@ impl Group {
             _ => 0,
         };
         let period = self.plan.period;
-        let steps = (low - base).div_euclid(period) + i64::from((low - base).rem_euclid(period) != 0);
-        let paced = base.saturating_add(steps.saturating_mul(period));
+        let ahead = i128::from(low) - i128::from(base);
+        let steps =
+            ahead.div_euclid(i128::from(period)) + i128::from(ahead.rem_euclid(i128::from(period)) != 0);
+        let paced = i128::from(base) + steps * i128::from(period);
+        let paced = paced.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
         let reference = self
             .plan
             .reference
             .and_then(|m| memory.seen[m].iter().map(|s| s.ts).filter(|ts| *ts >= low).min());
-        Some(reference.map_or(paced, |r| r.min(paced)))
+        let next = reference.map_or(paced, |r| r.min(paced));
+        // At the end of time there is no later tick.
+        memory.closed.is_none_or(|closed| next > closed).then_some(next)
     }
 
     fn due(&self, k: i64) -> bool {
@@ -295,11 +300,11 @@ impl Group {
             }
             if let Some(best) = best {
                 seen.push_front(best);
-                if k - best.ts <= self.plan.max_skew {
+                if k.saturating_sub(best.ts) <= self.plan.max_skew {
                     let voting = self.exclusion.is_none() || self.memory.members[m].standing.votes();
                     sample = MemberSample {
                         value: best.value,
-                        age_ns: k - best.ts,
+                        age_ns: k.saturating_sub(best.ts),
                         present: best.present,
                         eligible: best.usable && voting,
                     };
@@ -355,7 +360,8 @@ impl Group {
             }
         }
         let Some(exclusion) = &self.exclusion else { return };
-        let isolatable = vote.outcome == Outcome::Voted;
+        // A middle value that nobody else agrees with blames nobody.
+        let isolatable = vote.outcome == Outcome::Voted && agreeing(vote) >= 2;
         let blamed = if isolatable { miscompare } else { 0 };
         let changes = exclusion.step(&mut self.memory.members, blamed, missing, 2);
         for change in changes.as_slice() {
@@ -434,7 +440,9 @@ impl Group {
         let (source, code) = match (after, self.memory.rung) {
             (State::Normal, _) => (Source::Voted, status::GOOD),
             (State::Suspect, _) if vote.outcome == Outcome::Single => (Source::Measured, status::SUB_NORMAL),
-            (State::Suspect, _) if healthy || vote.outcome == Outcome::Voted => (Source::Voted, status::GOOD),
+            (State::Suspect, _) if healthy || vote.outcome == Outcome::Voted && agreeing(vote) >= 2 => {
+                (Source::Voted, status::GOOD)
+            }
             (State::Suspect, _) => (Source::Voted, status::SUB_NORMAL),
             (_, Some(rung)) if self.kinds[usize::from(rung)] == "hold" => {
                 (Source::Hold(rung), status::LAST_USABLE)
@@ -490,7 +498,7 @@ impl Group {
         let since = self.memory.lost_at;
         (first..self.memory.models.len() as u8).find(|r| {
             let model = &self.memory.models[usize::from(*r)];
-            model.ready() && k - since <= model.max_horizon_ns() && model.predict(k).is_some()
+            model.ready() && k.saturating_sub(since) <= model.max_horizon_ns() && model.predict(k).is_some()
         })
     }
 
@@ -612,4 +620,9 @@ impl Group {
         self.next = None;
         Ok(())
     }
+}
+
+/// How many members agree with the voted value.
+fn agreeing(vote: &Vote) -> u32 {
+    (vote.voted & !vote.miscompare).count_ones()
 }

@@ -533,7 +533,7 @@ impl Pipeline {
                 before,
                 after,
                 value: row.value,
-                present: !row.value.is_nan(),
+                present: row.value.is_finite(),
                 usable: false,
             };
             self.work.entries.push((row.tag, slot, entry));
