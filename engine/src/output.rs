@@ -269,7 +269,7 @@ pub struct LateRow {
 /// A row that was refused after it had been decoded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DeadRow {
-    /// `conflict`, `tag_limit`, `tag_name`, `null_ts`.
+    /// `conflict`, `tag_limit`, `tag_name`.
     pub code: &'static str,
     /// What is wrong with it.
     pub reason: String,
