@@ -2,6 +2,7 @@
 //!
 //! Every error names the file; those of a place in it name line and column, what was expected, and the nearest key.
 
+use detectors::params::Span;
 use engine::config::plan::nearest;
 use engine::config::raw;
 use engine::{Catalogue, ConfigError, EngineRaw, Plan};
@@ -20,6 +21,10 @@ pub struct FileConfig {
     pub source: SourceConfig,
     /// Where results of `run` go: `[sink.kafka]`.
     pub sink: SinkConfig,
+    /// How `run` goes on after a stop, and how much may wait: `[run]`.
+    pub run: RunConfig,
+    /// Where a running stream can be read and steered: `[server]`.
+    pub server: server::ServerConfig,
     /// Order and lateness: `[time]`.
     pub time: raw::TimeRaw,
     /// What quality codes mean: `[quality]`.
@@ -48,6 +53,46 @@ pub struct SourceConfig {
 pub struct SinkConfig {
     /// Topics of Kafka; without it results go to standard output.
     pub kafka: Option<connectors::sink::kafka::KafkaSinkConfig>,
+}
+
+/// How `run` goes on after a stop, and how much may wait. Nothing here judges.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// Directory of checkpoints, journal and spilled events; relative to this file. Absent: nothing is kept, and a restart begins at
+    /// `from`.
+    pub state_dir: Option<PathBuf>,
+    /// Between checkpoints: `"10s"`. They take a tenth of the time at most, so large states wait longer.
+    pub checkpoint_every: Span,
+    /// What moves time when no rows come.
+    pub clock: ClockSource,
+    /// Events not acknowledged by the sink that are kept in memory and in the checkpoint; more go to the state directory's spill.
+    pub pending_events: u32,
+    /// Other outputs not acknowledged; at this many nothing is read.
+    pub pending_outputs: u32,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        RunConfig {
+            state_dir: None,
+            checkpoint_every: Span::from_ns(10_000_000_000),
+            clock: ClockSource::Wall,
+            pending_events: 10_000,
+            pending_outputs: 50_000,
+        }
+    }
+}
+
+/// What moves time when no rows come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClockSource {
+    /// The wall clock, while all that the broker has was read: silence is found without a row.
+    #[default]
+    Wall,
+    /// Rows alone: for recorded or simulated times.
+    Rows,
 }
 
 /// Why a configuration file was refused.
@@ -92,6 +137,10 @@ pub struct Loaded {
     pub file: FileConfig,
     /// As checked.
     pub plan: Plan,
+    /// The state directory, taken from the directory of the file.
+    pub state_dir: Option<PathBuf>,
+    /// Listeners, the path of the control socket taken from the directory of the file; by default in the state directory.
+    pub server: server::ServerConfig,
 }
 
 /// Reads and checks a configuration file.
@@ -101,7 +150,7 @@ pub struct Loaded {
 pub fn load(path: &Path) -> Result<Loaded, FileError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| FileError::Unreadable { path: path.into(), source })?;
-    assemble(&text, path, |tags| catalogue(&path.parent().unwrap_or(Path::new(".")).join(tags)))
+    assemble(&text, path, |tags| catalogue(&directory(path).join(tags)))
 }
 
 /// Checks the text of a configuration; `path` is its name in errors, `catalogue` reads the catalogue that it names.
@@ -116,8 +165,13 @@ pub fn assemble(
     let file: FileConfig = toml::from_str(text)
         .map_err(|e| FileError::Syntax { path: path.into(), message: explain(&e.to_string()) })?;
     let catalogue = file.tags.as_deref().map(catalogue).transpose()?;
+    // The transport's skew: rows of a stream are under way for a while, those of a file are there.
+    let mut time = file.time.clone();
+    if time.skew.is_none() && file.source.kafka.is_some() {
+        time.skew = Some(KAFKA_SKEW);
+    }
     let engine = EngineRaw {
-        time: file.time.clone(),
+        time,
         quality: file.quality.clone(),
         limits: file.limits.clone(),
         rule: file.rule.clone(),
@@ -128,7 +182,20 @@ pub fn assemble(
         line: line_of(text, &source),
         source: Box::new(source),
     })?;
-    Ok(Loaded { file, plan })
+    let mut server = file.server.clone();
+    let beside_state = file.run.state_dir.as_ref().map(|dir| dir.join(CONTROL));
+    let control = server.control.or(beside_state).map(|control| directory(path).join(control));
+    // A path that no socket can have is an error where somebody asked for it, and no socket where nobody did.
+    let usable =
+        |control: &PathBuf| file.server.control.is_some() || control.as_os_str().len() <= SOCKET_BYTES;
+    server.control = control.filter(usable);
+    let state_dir = file.run.state_dir.as_ref().map(|dir| directory(path).join(dir));
+    Ok(Loaded { file, plan, state_dir, server })
+}
+
+/// Where the relative paths of a configuration file begin.
+fn directory(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new("."))
 }
 
 fn catalogue(path: &Path) -> Result<Catalogue, FileError> {
@@ -136,6 +203,13 @@ fn catalogue(path: &Path) -> Result<Catalogue, FileError> {
     let rows = rows.into_iter().map(|row| (row.tag, row.numbers.into_iter().collect::<BTreeMap<_, _>>()));
     Ok(Catalogue { rows: rows.collect() })
 }
+
+/// The control socket in the state directory, unless `[server] control` says otherwise.
+const CONTROL: &str = "control.sock";
+/// Longest path of a socket that every system takes.
+const SOCKET_BYTES: usize = 100;
+/// How long a row may be under way through Kafka, unless `[time] skew` says otherwise.
+const KAFKA_SKEW: Span = Span::from_ns(2_000_000_000);
 
 /// Adds the nearest known key to an error about an unknown one.
 fn explain(message: &str) -> String {

@@ -4,7 +4,7 @@
 
 pub mod cmd;
 pub mod config;
+pub mod control;
 pub mod live;
-pub mod payload;
 pub mod run_dir;
 pub mod wiring;

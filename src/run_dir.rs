@@ -50,6 +50,8 @@ pub struct Summary {
     pub recoveries: u64,
     /// Verdicts by rule and flag; a group counts as a rule.
     pub flags: BTreeMap<String, FlagCounts>,
+    /// Whether it was stopped before the end of the input.
+    pub interrupted: bool,
     /// Wall time.
     pub elapsed_s: f64,
     /// Digest of everything that judges.
@@ -105,6 +107,7 @@ impl Summary {
             switches_to_fallback: 0,
             recoveries: 0,
             flags: BTreeMap::new(),
+            interrupted: false,
             elapsed_s,
             config_digest: digest.into(),
             version: env!("CARGO_PKG_VERSION"),
@@ -192,18 +195,19 @@ fn schema(fields: &[(&str, DataType, bool)]) -> SchemaRef {
     ))
 }
 
-/// Writes `verdicts.parquet`, sorted by time, tag and rule. `rules` are the ids of rules, then groups.
+/// Writes `verdicts.parquet`, sorted by time, tag and rule. `tags` are names by number, `rules` the ids of
+/// rules, then groups.
 ///
 /// # Errors
 /// When it can't be written.
 pub fn write_verdicts(
     path: &Path,
-    pipeline: &Pipeline,
+    tags: &[String],
     rules: &[&str],
     rows: &mut [VerdictRow],
 ) -> Result<(), CommandError> {
     rows.sort_by(|a, b| {
-        let key = |v: &VerdictRow| (v.ts, pipeline.tag_name(v.tag), rules[v.rule as usize]);
+        let key = |v: &VerdictRow| (v.ts, tags[v.tag as usize].as_str(), rules[v.rule as usize]);
         a.ts.cmp(&b.ts)
             .then_with(|| key(a).cmp(&key(b)))
             .then(a.flag.cmp(&b.flag))
@@ -224,7 +228,7 @@ pub fn write_verdicts(
         let (mut flag, mut score) = (UInt8Builder::new(), Float64Builder::new());
         for v in chunk {
             ts.append_value(v.ts);
-            tag.append_value(pipeline.tag_name(v.tag));
+            tag.append_value(&tags[v.tag as usize]);
             rule.append_value(rules[v.rule as usize]);
             flag.append_value(v.flag as u8);
             score.append_value(v.score);
@@ -242,13 +246,13 @@ pub fn write_verdicts(
     Ok(())
 }
 
-/// Writes `signals.parquet`, sorted by time, signal and number.
+/// Writes `signals.parquet`, sorted by time, signal and number. `kinds` are those of each signal's fallbacks.
 ///
 /// # Errors
 /// When it can't be written.
 pub fn write_signals(
     path: &Path,
-    pipeline: &Pipeline,
+    kinds: &[Vec<&'static str>],
     signals: &[&str],
     rows: &mut [ServedValue],
 ) -> Result<(), CommandError> {
@@ -278,7 +282,7 @@ pub fn write_signals(
             ts.append_value(v.ts);
             signal.append_value(signals[v.group as usize]);
             n.append_value(v.n);
-            source.append_value(v.source.name(pipeline.fallback_kinds(v.group)));
+            source.append_value(v.source.name(&kinds[v.group as usize]));
             status.append_value(v.status);
             state.append_value(v.state.name());
             horizon.append_value(v.horizon_ns as f64 / 1e9);

@@ -1,31 +1,306 @@
-//! The one file that names both engine and connectors: what a source polled, as the engine takes it.
+//! The one file that names both engine and connectors: what a source polled, as the engine takes it, and the ports of the
+//! driver on Kafka, standard output and a state directory.
 
-use connectors::{BadRecord, Polled};
+use connectors::sink::kafka::{KafkaSink, Offer, Outcome, TopicKind};
+use connectors::sink::recording::Recorder;
+use connectors::source::kafka::{KafkaSource, Offsets};
+use connectors::store::{StoreError, dir::DirStore};
+use connectors::{BadRecord, Polled, SinkError, Source, SourceError};
+use engine::driver::{Ack, Clock, Fetched, Inlet, Input, Origin, Outlet, Store};
+use engine::journal::Script;
+use engine::payload::{Channel, Message, dead_headers};
 use engine::{BatchError, Outputs, Pipeline, Span};
 use serde::Serialize;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Pushes what a source polled into a partition; undecodable records come back with their accounting done.
+/// Pushes what a source polled into a partition, and journal entries at their places; undecodable records come back with
+/// their accounting done.
 ///
 /// # Errors
 /// When the batch lacks a column; nothing was taken then.
-pub fn push(pipeline: &mut Pipeline, polled: &Polled, out: &mut Outputs) -> Result<(), BatchError> {
-    let spans: Vec<Span> = polled
-        .spans
-        .iter()
-        .map(|s| Span {
-            rows: s.rows,
-            offset: s.offset,
-            first_index: s.first_index,
-            record_ts: s.record_ts.map(|ms| ms.saturating_mul(1_000_000)),
-        })
-        .collect();
+pub fn push(
+    pipeline: &mut Pipeline,
+    script: &mut Script,
+    polled: &Polled,
+    out: &mut Outputs,
+) -> Result<(), BatchError> {
     if polled.batch.num_rows() > 0 {
-        pipeline.push_rows(&polled.batch, &spans, out)?;
+        let spans = spans(polled);
+        if script.is_empty() {
+            pipeline.push_rows(&polled.batch, &spans, out)?;
+        } else {
+            script.push(pipeline, &polled.batch, &spans, out)?;
+        }
     }
     for bad in &polled.bad {
         pipeline.dead_letter(bad.rows);
     }
     Ok(())
+}
+
+fn spans(polled: &Polled) -> Vec<Span> {
+    let span = |s: &connectors::Span| Span {
+        rows: s.rows,
+        offset: s.offset,
+        first_index: s.first_index,
+        record_ts: s.record_ts.map(|ms| ms.saturating_mul(1_000_000)),
+    };
+    polled.spans.iter().map(span).collect()
+}
+
+/// A recording that the inlet and the store write together.
+pub type SharedRecorder = Rc<RefCell<Option<Recorder>>>;
+
+/// Why a port of the driver failed for good.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PortError {
+    /// The source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A sink, or the recording.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// Standard output.
+    #[error("standard output: {0}")]
+    Output(std::io::Error),
+    /// The state.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Kafka as the driver's source.
+pub struct KafkaInlet {
+    source: KafkaSource,
+    recorder: SharedRecorder,
+}
+
+impl KafkaInlet {
+    /// With a recording, if one is wanted.
+    pub fn new(source: KafkaSource, recorder: SharedRecorder) -> Self {
+        KafkaInlet { source, recorder }
+    }
+}
+
+impl Inlet for KafkaInlet {
+    type Error = PortError;
+
+    fn partitions(&self) -> Vec<Origin> {
+        let origin =
+            |(topic, partition): &(String, i32)| Origin { topic: topic.clone(), partition: *partition };
+        self.source.partitions().iter().map(origin).collect()
+    }
+
+    fn poll(&mut self, wait: Duration) -> Result<Input, PortError> {
+        let Some(polled) = self.source.poll(wait)? else { return Ok(Input::End) };
+        let last = polled.spans.iter().map(|s| s.offset).chain(polled.bad.iter().map(|b| b.offset)).max();
+        let Some(last) = last else { return Ok(Input::Nothing) };
+        if let Some(recorder) = self.recorder.borrow_mut().as_mut() {
+            recorder.write(&polled)?;
+        }
+        let (topic, partition) = &self.source.partitions()[polled.partition as usize];
+        let dead = polled.bad.iter().map(|bad| (bad.rows, letter(topic, *partition, bad))).collect();
+        let spans = spans(&polled);
+        Ok(Input::Rows(Fetched {
+            partition: polled.partition,
+            batch: polled.batch,
+            spans,
+            dead,
+            next: last + 1,
+        }))
+    }
+
+    fn at_end(&mut self, partition: u32) -> bool {
+        self.source.at_end(partition, AT_END_WAIT)
+    }
+
+    fn commit(&mut self, next: &BTreeMap<Origin, i64>, wait: bool) -> Result<(), PortError> {
+        let next: Offsets = next.iter().map(|(o, at)| ((o.topic.clone(), o.partition), *at)).collect();
+        Ok(self.source.commit(&next, wait)?)
+    }
+}
+
+/// A record that could not be decoded, as a message: its own key, bytes and headers, and where it came from.
+fn letter(topic: &str, partition: i32, bad: &BadRecord) -> Message {
+    let mut headers = dead_headers((topic, partition, bad.offset, bad.index), bad.code, &bad.reason);
+    headers.extend(bad.headers.iter().map(|(name, value)| (format!("original.{name}"), value.clone())));
+    let key = bad.key.clone().unwrap_or_default();
+    Message { channel: Channel::DeadLetters, key, payload: bad.raw.clone(), headers }
+}
+
+/// Where a stream's outputs go.
+pub enum StreamOutlet {
+    /// Topics.
+    Kafka(Box<KafkaSink>),
+    /// Lines on standard output; what was written.
+    Lines(Vec<Ack>),
+    /// Nowhere: only the summary is wanted.
+    Nowhere(Vec<Ack>),
+}
+
+impl Outlet for StreamOutlet {
+    type Error = PortError;
+
+    fn offer(&mut self, ticket: u64, message: &Message) -> Result<bool, PortError> {
+        match self {
+            StreamOutlet::Kafka(sink) => {
+                let kind = match message.channel {
+                    Channel::Events => TopicKind::Alerts,
+                    Channel::Signals => TopicKind::Signals,
+                    Channel::Late => TopicKind::Late,
+                    Channel::DeadLetters => TopicKind::DeadLetters,
+                };
+                let offer = sink.offer(ticket, kind, &message.key, &message.payload, &message.headers)?;
+                match offer {
+                    Offer::Queued => {}
+                    Offer::Full => return Ok(false),
+                    Offer::NoTopic => sink.report(ticket, Outcome::Delivered),
+                    Offer::Refused(why) => sink.report(ticket, Outcome::Refused(why)),
+                }
+            }
+            StreamOutlet::Lines(acks) => {
+                let mut text = line(message);
+                text.push(b'\n');
+                std::io::stdout().write_all(&text).map_err(PortError::Output)?;
+                acks.push(Ack::Done(ticket));
+            }
+            StreamOutlet::Nowhere(acks) => acks.push(Ack::Done(ticket)),
+        }
+        Ok(true)
+    }
+
+    fn collect(&mut self, wait: Duration, acks: &mut Vec<Ack>) -> Result<(), PortError> {
+        match self {
+            StreamOutlet::Kafka(sink) => {
+                acks.extend(sink.deliveries(wait).into_iter().map(|d| match d.outcome {
+                    Outcome::Delivered => Ack::Done(d.ticket),
+                    Outcome::Failed(why) => Ack::Again(d.ticket, why),
+                    Outcome::Refused(why) => Ack::Never(d.ticket, why),
+                }))
+            }
+            StreamOutlet::Lines(done) | StreamOutlet::Nowhere(done) => acks.append(done),
+        }
+        Ok(())
+    }
+}
+
+/// A message as a line: a JSON payload with its kind in front, a dead letter with where it came from.
+fn line(message: &Message) -> Vec<u8> {
+    let kind = match message.channel {
+        Channel::Events => "event",
+        Channel::Signals => "signal",
+        Channel::Late => "late",
+        Channel::DeadLetters => return dead_line(message),
+    };
+    let mut text = format!("{{\"kind\":\"{kind}\",").into_bytes();
+    text.extend(message.payload.get(1..).unwrap_or_default());
+    text
+}
+
+fn dead_line(message: &Message) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        kind: &'static str,
+        #[serde(flatten)]
+        letter: DeadLetter<'a>,
+    }
+    let header = |name: &str| {
+        let found = message.headers.iter().find(|(n, _)| n == name);
+        found.and_then(|(_, v)| std::str::from_utf8(v).ok())
+    };
+    let (raw, raw_hex) = raw(&message.payload);
+    let letter = DeadLetter {
+        code: header("code").unwrap_or_default(),
+        reason: header("reason").unwrap_or_default(),
+        origin: header("topic").unwrap_or_default(),
+        partition: header("partition").and_then(|p| p.parse().ok()).unwrap_or_default(),
+        offset: header("offset").and_then(|p| p.parse().ok()).unwrap_or_default(),
+        index: header("index").and_then(|p| p.parse().ok()),
+        tag: None,
+        ts: None,
+        value: None,
+        raw,
+        raw_hex,
+    };
+    serde_json::to_vec(&Line { kind: "dead_letter", letter }).unwrap_or_default()
+}
+
+/// Where a stream's state is kept: a directory or nowhere; with a recording, its journal goes there too.
+pub struct StreamStore {
+    dir: Option<DirStore>,
+    recorder: SharedRecorder,
+}
+
+impl StreamStore {
+    /// With a recording, if one is wanted.
+    pub fn new(dir: Option<DirStore>, recorder: SharedRecorder) -> Self {
+        StreamStore { dir, recorder }
+    }
+}
+
+impl Store for StreamStore {
+    type Error = PortError;
+
+    fn keeps(&self) -> bool {
+        self.dir.is_some()
+    }
+    fn names(&mut self) -> Result<Vec<String>, PortError> {
+        Ok(self.dir.as_ref().map_or(Ok(Vec::new()), DirStore::names)?)
+    }
+    fn checkpoints(&mut self, name: &str) -> Result<Vec<Vec<u8>>, PortError> {
+        Ok(self.dir.as_ref().map_or(Ok(Vec::new()), |dir| dir.checkpoints(name))?)
+    }
+    fn publish(&mut self, name: &str, bytes: &[u8]) -> Result<(), PortError> {
+        Ok(self.dir.as_mut().map_or(Ok(()), |dir| dir.publish(name, bytes))?)
+    }
+    fn journal(&mut self, name: &str) -> Result<Vec<u8>, PortError> {
+        Ok(self.dir.as_ref().map_or(Ok(Vec::new()), |dir| dir.journal(name))?)
+    }
+    fn append(&mut self, name: &str, line: &[u8]) -> Result<(), PortError> {
+        if let Some(dir) = &mut self.dir {
+            dir.append(name, line)?;
+        }
+        if let Some(recorder) = self.recorder.borrow_mut().as_mut() {
+            recorder.journal(line)?;
+        }
+        Ok(())
+    }
+    fn trim(&mut self, name: &str, tail: &[u8]) -> Result<(), PortError> {
+        Ok(self.dir.as_mut().map_or(Ok(()), |dir| dir.trim(name, tail))?)
+    }
+    fn spill(&mut self, name: &str, generation: u64, at: u64, bytes: &[u8]) -> Result<(), PortError> {
+        Ok(self.dir.as_mut().map_or(Err(StoreError::None), |dir| dir.spill(name, generation, at, bytes))?)
+    }
+    fn unspill(&mut self, name: &str, generation: u64, at: u64, len: usize) -> Result<Vec<u8>, PortError> {
+        Ok(self.dir.as_ref().map_or(Ok(Vec::new()), |dir| dir.unspill(name, generation, at, len))?)
+    }
+    fn forget(&mut self, name: &str, generation: u64) -> Result<(), PortError> {
+        Ok(self.dir.as_mut().map_or(Ok(()), |dir| dir.forget(name, generation))?)
+    }
+}
+
+/// The clock of the machine.
+pub struct SystemClock(Instant);
+
+impl SystemClock {
+    /// Begins now.
+    pub fn start() -> Self {
+        SystemClock(Instant::now())
+    }
+}
+
+impl Clock for SystemClock {
+    fn now_ns(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    }
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
 }
 
 /// A dead letter as it is written.
@@ -63,8 +338,7 @@ pub struct DeadLetter<'a> {
 impl<'a> DeadLetter<'a> {
     /// A record that could not be decoded.
     pub fn undecodable(bad: &'a BadRecord) -> Self {
-        let raw = std::str::from_utf8(&bad.raw).ok();
-        let raw_hex = raw.is_none().then(|| bad.raw.iter().map(|b| format!("{b:02x}")).collect());
+        let (raw, raw_hex) = raw(&bad.raw);
         DeadLetter {
             code: bad.code,
             reason: &bad.reason,
@@ -98,3 +372,14 @@ impl<'a> DeadLetter<'a> {
         }
     }
 }
+
+/// Bytes as text, or in hex.
+fn raw(bytes: &[u8]) -> (Option<&str>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Some(text), None),
+        Err(_) => (None, Some(bytes.iter().map(|b| format!("{b:02x}")).collect())),
+    }
+}
+
+/// How long the broker may take to say where a partition ends.
+const AT_END_WAIT: Duration = Duration::from_millis(500);

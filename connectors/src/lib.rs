@@ -22,6 +22,7 @@ pub mod catalogue;
 pub mod decode;
 pub mod sink;
 pub mod source;
+pub mod store;
 
 /// Name of the time column of a canonical batch.
 pub const TS: &str = "ts";

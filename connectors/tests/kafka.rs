@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use connectors::{
     BadRecord, Source, SourceError, Span,
-    sink::kafka::{KafkaSink, KafkaSinkConfig, TopicKind},
+    sink::kafka::{KafkaSink, KafkaSinkConfig, Offer, Outcome, TopicKind},
     source::kafka::{KafkaConfig, KafkaSource, Offsets, mock::MockBroker},
 };
 
@@ -126,11 +126,18 @@ fn what_the_sink_sends_can_be_read() {
     let sink = KafkaSink::open(&settings, &broker.brokers()).unwrap();
     for i in 0..500 {
         let row = format!(r#"{{"ts":{i},"value":1}}"#);
-        assert!(sink.send(TopicKind::Alerts, b"k", row.as_bytes(), &[("unit", b"u1")]).unwrap());
+        let headers = [("unit".to_owned(), b"u1".to_vec())];
+        assert_eq!(sink.offer(i, TopicKind::Alerts, b"k", row.as_bytes(), &headers).unwrap(), Offer::Queued);
     }
-    assert!(!sink.send(TopicKind::Late, b"k", b"{}", &[]).unwrap());
-    sink.flush(WAIT).unwrap();
-    assert_eq!((sink.delivered(), sink.failed(), sink.pending()), (500, 0, 0));
+    assert_eq!(sink.offer(500, TopicKind::Late, b"k", b"{}", &[]).unwrap(), Offer::NoTopic);
+    let mut delivered = std::collections::BTreeSet::new();
+    while delivered.len() < 500 {
+        let some = sink.deliveries(WAIT);
+        assert!(!some.is_empty(), "{} of 500", delivered.len());
+        assert!(some.iter().all(|d| d.outcome == Outcome::Delivered));
+        delivered.extend(some.iter().map(|d| d.ticket));
+    }
+    assert_eq!(sink.pending(), 0);
     let more = r#","decode":{"json":{"ts_unit":"ms","tag_template":"{header:unit}.{key}"}}"#;
     let mut source =
         KafkaSource::open(&config(&broker.brokers(), &["alerts"], more), &Offsets::new(), true).unwrap();

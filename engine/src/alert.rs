@@ -119,6 +119,11 @@ impl Life {
         }
     }
 
+    /// Ends it because its rule is gone; at `now`, or later if it was stamped later. Nothing if it does not fire.
+    pub(crate) fn abandon(&mut self, now: i64) -> Option<Change> {
+        (self.bits & FIRING != 0).then(|| self.resolve(now))
+    }
+
     fn fire(&mut self, at: i64) -> Change {
         self.bits = self.bits & !PENDING | FIRING;
         self.change(Transition::Firing, at)
@@ -136,15 +141,23 @@ impl Life {
     }
 }
 
-/// The event of a change.
+/// Whose alert it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    pub(crate) rule: &'a str,
+    pub(crate) digest: &'a str,
+    pub(crate) severity: &'a str,
+}
+
+/// The event of a change; `reason` says why it ended when no sample ended it.
 pub(crate) fn event(
-    rule: &str,
-    rule_digest: &str,
-    severity: &str,
+    owner: Owner<'_>,
     target: &str,
     change: Change,
     why: Option<Explanation>,
+    reason: Option<&str>,
 ) -> Event {
+    let Owner { rule, digest: rule_digest, severity } = owner;
     let alert = digest(&["alert", rule, target, &change.since.to_string(), rule_digest]);
     let word = match change.transition {
         Transition::Firing => "firing",
@@ -158,6 +171,7 @@ pub(crate) fn event(
         since: change.since,
         severity: severity.into(),
         why,
+        reason: reason.map(Into::into),
     };
     Event::new(change.stamp, &[&alert, word, &change.at.to_string()], what)
 }

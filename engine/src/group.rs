@@ -55,6 +55,8 @@ struct Memory {
     closed: Option<i64>,
     state: State,
     held_by_command: bool,
+    /// Its members come from two partitions, so it is not voted.
+    split: bool,
     /// Released by command, and no tick since: the next one says what it finds.
     released: bool,
     heard: Option<i64>,
@@ -78,6 +80,28 @@ struct Memory {
     missed: u64,
     switches: u64,
     recoveries: u64,
+}
+
+/// A group in a snapshot; another configuration can tell whether it may take it over, and what to end if not.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    pub(crate) id: String,
+    pub(crate) digest: String,
+    severity: String,
+    life: [u64; 4],
+    closed: Option<i64>,
+    memory: Vec<u8>,
+}
+
+impl Saved {
+    /// Ends the alert of a group that is no more, or is another one.
+    pub(crate) fn abandon(&self, reason: &str, out: &mut Outputs) {
+        let mut life: Life = bytemuck::cast(self.life);
+        if let Some(change) = life.abandon(self.closed.unwrap_or(0)) {
+            let owner = alert::Owner { rule: &self.id, digest: &self.digest, severity: &self.severity };
+            out.events.push(alert::event(owner, &self.id, change, None, Some(reason)));
+        }
+    }
 }
 
 /// A group at run time.
@@ -108,6 +132,7 @@ impl Group {
             closed: None,
             state: State::Unknown,
             held_by_command: false,
+            split: false,
             released: false,
             heard: None,
             first: None,
@@ -313,7 +338,7 @@ impl Group {
             }
             panel.push(sample);
         }
-        if !self.memory.held_by_command {
+        if !self.memory.held_by_command && !self.memory.split {
             self.judge(k, &panel, any, out);
         }
         self.panel = panel;
@@ -543,17 +568,21 @@ impl Group {
         self.memory.life = bytemuck::cast(life);
         let severity = self.plan.raw.alert.as_ref().map_or("info", |a| a.severity.name());
         for change in changes {
-            let (id, digest) = (&self.plan.raw.id, &self.plan.digest);
-            out.events.push(alert::event(id, digest, severity, id, change, None));
+            let id = &self.plan.raw.id;
+            let owner = alert::Owner { rule: id, digest: &self.plan.digest, severity };
+            out.events.push(alert::event(owner, id, change, None, None));
         }
     }
 
     /// Takes the signal out of service, or puts it back; acts at the last closed tick.
     pub(crate) fn hold(&mut self, on: bool, number: u64, out: &mut Outputs) {
-        if self.memory.held_by_command == on {
+        let split = self.memory.split && !on;
+        if self.memory.held_by_command == on && !split {
             return;
         }
         self.memory.held_by_command = on;
+        // Who releases a split signal says that its members come from one partition again.
+        self.memory.split &= on;
         (self.next, self.touched) = (None, true);
         let k = self.memory.closed.unwrap_or(0);
         let (to, reason) =
@@ -561,32 +590,55 @@ impl Group {
         self.change_state(k, to, reason, Some(number), out);
         self.memory.released = !on && self.memory.closed.is_some();
         if on && self.memory.closed.is_some() {
-            self.out_of_service(k, out);
+            self.serve_none(k, State::Held, status::OUT_OF_SERVICE, out);
         }
         // A held signal closes every tick, a failed one only those that have something new to see.
         self.close_due(out);
     }
 
-    fn out_of_service(&mut self, k: i64, out: &mut Outputs) {
-        let value = f64::NAN;
+    /// Fails the signal because its members come from two partitions; acts at the last closed tick.
+    pub(crate) fn split(&mut self, number: u64, out: &mut Outputs) {
+        if std::mem::replace(&mut self.memory.split, true) {
+            return;
+        }
+        (self.next, self.touched) = (None, true);
+        let k = self.memory.closed.or(self.memory.first).unwrap_or(0);
+        if !self.memory.held_by_command {
+            self.change_state(k, State::Failed, "members come from two partitions", Some(number), out);
+            self.serve_none(k, State::Failed, status::NO_COMMUNICATION, out);
+            self.follow(k, State::Failed, out);
+        }
+        self.close_due(out);
+    }
+
+    /// Serves that there is no value.
+    fn serve_none(&mut self, k: i64, state: State, status: u32, out: &mut Outputs) {
+        let none = f64::NAN;
         self.memory.n = if self.memory.served_at == k { self.memory.n + 1 } else { 0 };
         self.memory.served_at = k;
-        (self.memory.source, self.memory.status) = (Source::None, status::OUT_OF_SERVICE);
-        let (group, n) = (self.number, self.memory.n);
-        let (source, state) = (Source::None, State::Held);
+        (self.memory.source, self.memory.status) = (Source::None, status);
         out.values.push(ServedValue {
-            group,
+            group: self.number,
             ts: k,
-            n,
-            value,
-            lo: value,
-            hi: value,
-            coverage: value,
-            source,
-            status: status::OUT_OF_SERVICE,
+            n: self.memory.n,
+            value: none,
+            lo: none,
+            hi: none,
+            coverage: none,
+            source: Source::None,
+            status,
             state,
             horizon_ns: 0,
         });
+    }
+
+    /// Whether a member was ever heard.
+    pub(crate) fn hears(&self) -> bool {
+        self.memory.heard.is_some()
+    }
+
+    pub(crate) fn is_split(&self) -> bool {
+        self.memory.split
     }
 
     pub(crate) fn counts(&self) -> FlagCounts {
@@ -611,12 +663,19 @@ impl Group {
         self.memory.state
     }
 
-    pub(crate) fn save(&self) -> Result<Vec<u8>, postcard::Error> {
-        postcard::to_stdvec(&self.memory)
+    pub(crate) fn save(&self) -> Result<Saved, postcard::Error> {
+        Ok(Saved {
+            id: self.plan.raw.id.clone(),
+            digest: self.plan.digest.clone(),
+            severity: self.plan.raw.alert.as_ref().map_or("info", |a| a.severity.name()).into(),
+            life: self.memory.life,
+            closed: self.memory.closed,
+            memory: postcard::to_stdvec(&self.memory)?,
+        })
     }
 
-    pub(crate) fn load(&mut self, bytes: &[u8]) -> Result<(), postcard::Error> {
-        self.memory = postcard::from_bytes(bytes)?;
+    pub(crate) fn load(&mut self, saved: &Saved) -> Result<(), postcard::Error> {
+        self.memory = postcard::from_bytes(&saved.memory)?;
         self.next = None;
         Ok(())
     }

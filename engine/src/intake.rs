@@ -43,6 +43,11 @@ pub enum Content {
         /// The signal.
         signal: String,
     },
+    /// The members of a signal come from two partitions: it fails.
+    Split {
+        /// The signal.
+        signal: String,
+    },
     /// Forget what a rule learned of a tag.
     Rebaseline {
         /// The rule.

@@ -17,6 +17,11 @@ impl Store {
         Store { stride: stride.max(1), pages: Vec::new() }
     }
 
+    /// Words of a record.
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Makes room for tags `0..tags`.
     pub(crate) fn grow(&mut self, tags: usize) {
         while self.pages.len() * PAGE_TAGS < tags {
@@ -34,14 +39,6 @@ impl Store {
     /// All words of the first `tags` records.
     pub(crate) fn words(&self, tags: usize) -> Vec<u64> {
         self.pages.iter().flat_map(|p| p.iter().copied()).take(tags * self.stride).collect()
-    }
-
-    /// Fills the first records from [`words`](Self::words).
-    pub(crate) fn fill(&mut self, words: &[u64]) {
-        self.grow(words.len().div_ceil(self.stride));
-        for (page, chunk) in self.pages.iter_mut().zip(words.chunks(self.stride * PAGE_TAGS)) {
-            page[..chunk.len()].copy_from_slice(chunk);
-        }
     }
 }
 

@@ -5,15 +5,19 @@
 
 mod admit;
 mod alert;
+pub mod checkpoint;
 mod columns;
 pub mod config;
 pub mod control;
+pub mod driver;
 mod group;
 mod intake;
+pub mod journal;
 mod keyed;
 pub mod limits;
 pub mod metrics;
 mod output;
+pub mod payload;
 mod pipeline;
 mod rule;
 

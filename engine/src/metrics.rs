@@ -42,6 +42,8 @@ pub enum Metric {
     BulkPending,
     /// Most other outputs that may be pending; at the limit nothing is read.
     BulkPendingLimit,
+    /// Outputs that could never be delivered.
+    GivenUp,
     /// Checkpoints published.
     Checkpoints,
     /// Checkpoints that could not be published.
@@ -83,6 +85,7 @@ impl Metric {
             Metric::EventsSpilled => "truegauge_events_spilled",
             Metric::BulkPending => "truegauge_bulk_pending",
             Metric::BulkPendingLimit => "truegauge_bulk_pending_limit",
+            Metric::GivenUp => "truegauge_outputs_given_up",
             Metric::Checkpoints => "truegauge_checkpoints",
             Metric::CheckpointFailures => "truegauge_checkpoint_failures",
             Metric::CheckpointBytes => "truegauge_checkpoint_bytes",
@@ -111,6 +114,7 @@ impl Metric {
             Metric::EventsSpilled => "Events that went to the spill because the sink is slow",
             Metric::BulkPending => "Served values, late rows and dead letters not acknowledged",
             Metric::BulkPendingLimit => "Most of them that may be pending; at the limit nothing is read",
+            Metric::GivenUp => "Outputs that could never be delivered",
             Metric::Checkpoints => "Checkpoints published",
             Metric::CheckpointFailures => "Checkpoints that could not be published",
             Metric::CheckpointBytes => "Bytes of the last checkpoint",
@@ -129,6 +133,7 @@ impl Metric {
             | Metric::Switches
             | Metric::Recoveries
             | Metric::EventsSpilled
+            | Metric::GivenUp
             | Metric::Checkpoints
             | Metric::CheckpointFailures
             | Metric::JournalEntries => Kind::Counter,

@@ -82,6 +82,9 @@ pub enum What {
         /// Why it fired.
         #[serde(skip_serializing_if = "Option::is_none")]
         why: Option<Explanation>,
+        /// Why it ended, when no sample ended it: `rule changed`, `rule removed`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// A signal changed its state.
     Signal {

@@ -3,9 +3,10 @@
 //! No I/O, no clock, no threads. Output depends on the rows and their order, never on where a batch ends.
 
 use crate::admit::{Row, TagState, Verdict};
+use crate::alert::{self, LIFE_WORDS, Owner};
 use crate::columns::{BatchError, Codes, Flat, UNKNOWN};
 use crate::config::plan::{Class, Plan};
-use crate::group::{Entry, Group, Kind};
+use crate::group::{self, Entry, Group, Kind};
 use crate::intake::{Content, JournalEntry, Span};
 use crate::keyed::Store;
 use crate::limits::JUMPERS;
@@ -35,6 +36,8 @@ pub struct Pipeline {
     /// Deadlines before this were past when a row that still waits came in, by tag; empty between calls.
     past: BTreeMap<u32, i64>,
     jumpers: Vec<Row>,
+    /// Tags first admitted since somebody asked.
+    newcomers: Vec<u32>,
     progress: Option<i64>,
     clock: Option<i64>,
     arrivals: u64,
@@ -89,25 +92,16 @@ pub enum RestoreError {
         /// What the decoder says.
         reason: String,
     },
-    /// The configuration judges otherwise than when the snapshot was written.
-    #[error("the snapshot was written with another configuration (digest {was}, now {now})")]
-    OtherPlan {
-        /// Digest in the snapshot.
-        was: String,
-        /// Digest of the plan at hand.
-        now: String,
-    },
 }
 
 #[derive(Serialize, Deserialize)]
 struct Snapshot {
-    digest: String,
-    partition: u32,
     names: Vec<String>,
     tags: Vec<TagState>,
+    stride: usize,
     words: Vec<u64>,
     rules: Vec<rule::Saved>,
-    groups: Vec<Vec<u8>>,
+    groups: Vec<group::Saved>,
     held: Vec<(u32, Vec<(Row, u64)>)>,
     jumpers: Vec<Row>,
     progress: Option<i64>,
@@ -138,6 +132,7 @@ impl Pipeline {
             held: BTreeMap::new(),
             past: BTreeMap::new(),
             jumpers: Vec::new(),
+            newcomers: Vec::new(),
             progress: None,
             clock: None,
             arrivals: 0,
@@ -231,6 +226,32 @@ impl Pipeline {
     /// Kinds of a signal's fallback models, in order.
     pub fn fallback_kinds(&self, group: u32) -> &[&'static str] {
         self.groups[group as usize].kinds()
+    }
+
+    /// Whether a member of a group was ever heard here.
+    pub fn hears(&self, group: usize) -> bool {
+        self.groups[group].hears()
+    }
+
+    /// Whether a group failed because its members come from two partitions.
+    pub fn is_split(&self, group: usize) -> bool {
+        self.groups[group].is_split()
+    }
+
+    /// Whether rows of a tag were ever admitted here.
+    pub fn has_heard(&self, tag: &str) -> bool {
+        self.ids.get(tag).is_some_and(|id| self.tags[*id as usize].admitted)
+    }
+
+    /// The tags of which rows were admitted.
+    pub fn heard_tags(&self) -> Vec<String> {
+        let heard = self.names.iter().zip(&self.tags).filter(|(_, tag)| tag.admitted);
+        heard.map(|(name, _)| name.to_string()).collect()
+    }
+
+    /// The tags of which rows were admitted for the first time since the last call.
+    pub fn take_newcomers(&mut self) -> Vec<String> {
+        self.newcomers.drain(..).map(|tag| self.names[tag as usize].to_string()).collect()
     }
 
     /// Samples that a rule still has to see of a tag before it judges, while it is warming up.
@@ -419,7 +440,10 @@ impl Pipeline {
         let silent = tag.admitted && before > tag.heard.saturating_add(grace);
         let past = if silent { before.saturating_sub(grace) } else { i64::MIN };
         tag.newest = if tag.admitted { tag.newest.max(row.ts) } else { row.ts };
-        tag.admitted = true;
+        if !tag.admitted {
+            tag.admitted = true;
+            self.newcomers.push(row.tag);
+        }
         tag.heard = after;
         if !delayed {
             return self.release(row, Kind::Release, before, after, past);
@@ -718,6 +742,11 @@ impl Pipeline {
         }
     }
 
+    /// Time beyond which progress alone would do something; a clock tick up to it changes nothing.
+    pub fn next_wake(&self) -> Option<i64> {
+        self.wakes.peek().map(|Reverse((wake, ..))| *wake)
+    }
+
     /// Applies a journal entry at its place.
     pub fn apply(&mut self, entry: &JournalEntry, out: &mut Outputs) {
         self.applied = entry.number;
@@ -734,6 +763,11 @@ impl Pipeline {
                         self.wakes.push(Reverse((wake, 1, g as u32)));
                     }
                     self.settle(out);
+                }
+            }
+            Content::Split { signal } => {
+                if let Some(g) = self.groups.iter().position(|g| g.plan.raw.id == *signal) {
+                    self.groups[g].split(entry.number, out);
                 }
             }
             Content::Rebaseline { rule, tag } => {
@@ -767,13 +801,12 @@ impl Pipeline {
     /// Never: plain data always encodes.
     pub fn snapshot(&self) -> Vec<u8> {
         let snapshot = Snapshot {
-            digest: self.plan.digest.clone(),
-            partition: self.partition,
             names: self.names.iter().map(|n| n.to_string()).collect(),
             tags: self.tags.clone(),
+            stride: self.store.stride(),
             words: self.store.words(self.names.len()),
             rules: self.rules.iter().map(|r| r.save()).collect(),
-            groups: self.groups.iter().map(|g| g.save().unwrap_or_default()).collect(),
+            groups: self.groups.iter().map(|g| g.save().expect("plain data always encodes")).collect(),
             held: self.held.iter().map(|(t, w)| (*t, w.clone())).collect(),
             jumpers: self.jumpers.clone(),
             progress: self.progress,
@@ -785,36 +818,49 @@ impl Pipeline {
         postcard::to_stdvec(&snapshot).expect("plain data always encodes")
     }
 
-    /// Goes on from a snapshot.
+    /// Goes on from a snapshot. Rules and groups are found by name: one that judges as before goes on as if never
+    /// stopped; a rule whose detector is the same keeps what it learned; alerts of a rule or group that changed or is
+    /// gone are resolved into `out`, with the reason.
     ///
     /// # Errors
-    /// When the bytes are no snapshot, or the configuration judges otherwise.
-    pub fn restore(plan: Arc<Plan>, bytes: &[u8]) -> Result<Self, RestoreError> {
+    /// When the bytes are no snapshot.
+    pub fn restore(
+        plan: Arc<Plan>,
+        partition: u32,
+        bytes: &[u8],
+        out: &mut Outputs,
+    ) -> Result<Self, RestoreError> {
         let unreadable = |e: postcard::Error| RestoreError::Unreadable { reason: e.to_string() };
         let saved: Snapshot = postcard::from_bytes(bytes).map_err(unreadable)?;
-        if saved.digest != plan.digest {
-            return Err(RestoreError::OtherPlan { was: saved.digest, now: plan.digest.clone() });
+        let whole = saved.tags.len() == saved.names.len()
+            && saved.words.len() == saved.names.len() * saved.stride
+            && saved.rules.iter().all(|r| r.fits(saved.stride));
+        if !whole {
+            return Err(RestoreError::Unreadable { reason: "its parts don't fit together".into() });
         }
-        let mut pipeline = Pipeline::new(plan, saved.partition);
-        for name in &saved.names {
-            pipeline.register(name);
+        let mut pipeline = Pipeline::new(plan, partition);
+        let tags: Vec<u32> = saved.names.iter().map(|name| pipeline.register(name)).collect();
+        for (&tag, state) in tags.iter().zip(&saved.tags) {
+            let here = &mut pipeline.tags[tag as usize];
+            *here = TagState { grouped: here.grouped, wake: i64::MAX, batch: 0, ..*state };
         }
-        pipeline.tags = saved.tags;
-        pipeline.store.fill(&saved.words);
-        for (rule, saved) in pipeline.rules.iter_mut().zip(&saved.rules) {
-            rule.load(saved);
+        pipeline.restore_rules(&saved, &tags, out);
+        for old in &saved.groups {
+            match pipeline.groups.iter_mut().find(|g| g.plan.raw.id == old.id) {
+                Some(group) if group.plan.digest == old.digest => group.load(old).map_err(unreadable)?,
+                Some(_) => old.abandon("rule changed", out),
+                None => old.abandon("rule removed", out),
+            }
         }
-        for (group, bytes) in pipeline.groups.iter_mut().zip(&saved.groups) {
-            group.load(bytes).map_err(unreadable)?;
+        let renamed = |row: &Row| Row { tag: tags[row.tag as usize], ..*row };
+        for (tag, waiting) in &saved.held {
+            let waiting = waiting.iter().map(|(row, arrival)| (renamed(row), *arrival)).collect();
+            pipeline.held.insert(tags[*tag as usize], waiting);
         }
-        pipeline.held = saved.held.into_iter().collect();
-        pipeline.jumpers = saved.jumpers;
+        pipeline.jumpers = saved.jumpers.iter().map(renamed).collect();
         (pipeline.progress, pipeline.clock) = (saved.progress, saved.clock);
         (pipeline.arrivals, pipeline.applied) = (saved.arrivals, saved.applied);
         pipeline.counters = saved.counters;
-        for tag in &mut pipeline.tags {
-            (tag.wake, tag.batch) = (i64::MAX, 0);
-        }
         let grace = pipeline.plan.time.grace;
         for tag in 0..pipeline.names.len() as u32 {
             pipeline.arm_tag(tag, grace);
@@ -826,5 +872,38 @@ impl Pipeline {
             }
         }
         Ok(pipeline)
+    }
+
+    fn restore_rules(&mut self, saved: &Snapshot, tags: &[u32], out: &mut Outputs) {
+        let records = || tags.iter().zip(saved.words.chunks_exact(saved.stride));
+        for old in &saved.rules {
+            let at = self.plan.rules.iter().position(|r| r.raw.id == old.id);
+            let (shape, same) = at.map_or((false, false), |at| {
+                let now = self.rules[at].save_head();
+                (now.shape == old.shape, now.digest == old.digest)
+            });
+            if let Some(at) = at.filter(|_| shape) {
+                let (offset, words) = self.rules[at].place();
+                let words = if same && old.alerts { words + LIFE_WORDS } else { words };
+                for (&tag, record) in records() {
+                    let to = self.store.region(tag, offset, words);
+                    to.copy_from_slice(&record[old.offset..old.offset + words]);
+                }
+                self.rules[at].load(old, tags);
+            }
+            if shape && same {
+                continue;
+            }
+            let reason = if at.is_some() { "rule changed" } else { "rule removed" };
+            for (i, (&tag, record)) in records().enumerate() {
+                let Some(change) = old.life(record).and_then(|mut life| life.abandon(saved.tags[i].last))
+                else {
+                    continue;
+                };
+                let owner = Owner { rule: &old.id, digest: &old.digest, severity: &old.severity };
+                let why = old.why(i as u32);
+                out.events.push(alert::event(owner, &self.names[tag as usize], change, why, Some(reason)));
+            }
+        }
     }
 }

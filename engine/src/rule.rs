@@ -7,7 +7,7 @@ use crate::config::plan::{Plan, RulePlan};
 use crate::config::raw::Severity;
 use crate::config::select::matches;
 use crate::keyed::{Arena, Store};
-use crate::output::{Explanation, FlagCounts, Outputs, VerdictRow};
+use crate::output::{Explanation, FlagCounts, Outputs, VerdictRow, digest};
 use detectors::detect::{Detector, Stage, TagCommand, Visitor};
 use detectors::sample::{Evidence, Flag, Samples, Verdicts};
 use serde::{Deserialize, Serialize};
@@ -68,23 +68,59 @@ pub(crate) trait Rule: Send {
     fn rebaseline(&mut self, store: &mut Store, tag: u32);
     fn counts(&self) -> FlagCounts;
     fn save(&self) -> Saved;
-    fn load(&mut self, saved: &Saved);
+    /// The same without what grows with the tags.
+    fn save_head(&self) -> Saved;
+    /// Takes over what a rule of the same name kept; `tags` gives the new number of each old tag.
+    fn load(&mut self, saved: &Saved, tags: &[u32]);
+    /// Where its part of a record begins, and how many words of it are the detector's (with the window's handle).
+    fn place(&self) -> (usize, usize);
     /// How many samples a tag's detector still has to see.
     fn remaining(&self, store: &mut Store, tag: u32) -> Option<u64>;
 }
 
-/// What a rule adds to a snapshot beside the tags' records.
+/// What a rule adds to a snapshot beside the tags' records, and what tells whether another rule may take it over.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Saved {
+    pub(crate) id: String,
+    /// Digest of all that judges: alerts outlive a restart only under the same one.
+    pub(crate) digest: String,
+    /// Digest of what shapes the detector's state.
+    pub(crate) shape: String,
+    pub(crate) severity: String,
+    /// Where its part of a record begins.
+    pub(crate) offset: usize,
+    /// Words of the detector's state and the window's handle.
+    pub(crate) state_words: usize,
+    /// Whether the state of an alert follows.
+    pub(crate) alerts: bool,
     counts: FlagCounts,
     windows: Vec<u64>,
     why: Vec<(u32, Explanation)>,
+}
+
+impl Saved {
+    /// Whether its part lies inside a record of so many words.
+    pub(crate) fn fits(&self, stride: usize) -> bool {
+        let life = if self.alerts { LIFE_WORDS } else { 0 };
+        self.offset.checked_add(self.state_words + life).is_some_and(|end| end <= stride)
+    }
+
+    /// The alert of a tag, from its record.
+    pub(crate) fn life(&self, record: &[u64]) -> Option<Life> {
+        let at = self.offset + self.state_words;
+        self.alerts.then(|| bytemuck::pod_read_unaligned(bytemuck::cast_slice(&record[at..at + LIFE_WORDS])))
+    }
+
+    pub(crate) fn why(&self, tag: u32) -> Option<Explanation> {
+        self.why.iter().find(|(t, _)| *t == tag).map(|(_, why)| *why)
+    }
 }
 
 struct Typed<D: Detector> {
     number: u32,
     id: String,
     digest: String,
+    shape: String,
     severity: Severity,
     patterns: Vec<String>,
     raw: D::Raw,
@@ -119,6 +155,7 @@ pub(crate) fn make(plan: &RulePlan, number: u32, offset: &mut usize) -> Box<dyn 
                 number,
                 id: plan.raw.id.clone(),
                 digest: plan.digest.clone(),
+                shape: digest(&["shape", D::KIND, &D::STATE_VERSION.to_string(), &plan.shape]),
                 severity: plan.raw.alert.as_ref().map_or(Severity::Info, |a| a.severity),
                 patterns: plan.raw.tags.clone(),
                 per_tag: D::needs_columns(raw),
@@ -163,7 +200,8 @@ impl<D: Detector> Typed<D> {
         if !active {
             self.why.remove(&tag);
         }
-        out.events.push(alert::event(&self.id, &self.digest, self.severity.name(), name, change, why));
+        let rule = alert::Owner { rule: &self.id, digest: &self.digest, severity: self.severity.name() };
+        out.events.push(alert::event(rule, name, change, why, None));
     }
 
     /// One flag on its way to the alert; `explain` is asked only when the alert begins.
@@ -402,13 +440,36 @@ impl<D: Detector> Rule for Typed<D> {
 
     fn save(&self) -> Saved {
         let why = self.why.iter().map(|(t, w)| (*t, *w)).collect();
-        Saved { counts: self.counts, windows: self.arena.bits(), why }
+        Saved { windows: self.arena.bits(), why, ..self.save_head() }
     }
 
-    fn load(&mut self, saved: &Saved) {
-        self.counts = saved.counts;
-        self.arena.fill(&saved.windows);
-        self.why = saved.why.iter().copied().collect();
+    fn save_head(&self) -> Saved {
+        Saved {
+            id: self.id.clone(),
+            digest: self.digest.clone(),
+            shape: self.shape.clone(),
+            severity: self.severity.name().into(),
+            offset: self.offset,
+            state_words: self.state_words + 1,
+            alerts: self.terms.is_some(),
+            counts: self.counts,
+            windows: Vec::new(),
+            why: Vec::new(),
+        }
+    }
+
+    fn load(&mut self, saved: &Saved, tags: &[u32]) {
+        if saved.shape == self.shape {
+            self.arena.fill(&saved.windows);
+        }
+        if saved.digest == self.digest {
+            self.counts = saved.counts;
+            self.why = saved.why.iter().map(|(t, w)| (tags[*t as usize], *w)).collect();
+        }
+    }
+
+    fn place(&self) -> (usize, usize) {
+        (self.offset, self.state_words + 1)
     }
 
     fn remaining(&self, store: &mut Store, tag: u32) -> Option<u64> {

@@ -5,6 +5,7 @@ use crate::config;
 use connectors::Source;
 use connectors::source::file::FileSource;
 use engine::config::select::matches;
+use engine::journal::Script;
 use engine::{Outputs, Pipeline};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let mut source = FileSource::open(&args.data, &loaded.file.source.files, 65_536)?;
     let mut out = Outputs::default();
     while let Some(polled) = source.poll(Duration::MAX)? {
-        crate::wiring::push(&mut pipeline, &polled, &mut out)?;
+        crate::wiring::push(&mut pipeline, &mut Script::default(), &polled, &mut out)?;
         out = Outputs::default();
     }
     let tags: Vec<&str> = (0..pipeline.tag_count() as u32).map(|t| pipeline.tag_name(t)).collect();

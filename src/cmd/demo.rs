@@ -108,7 +108,7 @@ pub fn play(
     }
     live.end(&mut out);
     report(&mut out, &mut alerts, tell);
-    let run = Summary::new(live.pipelines().values(), alerts, &plan.digest, began.elapsed().as_secs_f64());
+    let run = Summary::new(live.pipelines(), alerts, &plan.digest, began.elapsed().as_secs_f64());
     Ok(DemoSummary { run, labels: demo_plant(SEED).labels(1).len() as u64 })
 }
 

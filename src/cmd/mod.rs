@@ -1,10 +1,14 @@
 //! The list of subcommands: one file and one entry each.
 
 use crate::config::FileError;
+use crate::wiring::PortError;
 use clap::{Parser, Subcommand};
 
 pub mod check;
 pub mod demo;
+pub mod hold;
+pub mod rebaseline;
+pub mod release;
 pub mod replay;
 pub mod run;
 pub mod schema;
@@ -24,10 +28,16 @@ enum Command {
     Demo(demo::Args),
     /// Judge recorded data: files in, a run directory out.
     Replay(replay::Args),
-    /// Judge a stream: Kafka in, Kafka or standard output out; a restart begins at `from`, state is not kept yet.
+    /// Judge a stream: Kafka in, Kafka or standard output out; a restart goes on where it stopped.
     Run(run::Args),
     /// Check a configuration, and what it would select in data.
     Check(check::Args),
+    /// Take a signal of a running stream out of service, until `release`.
+    Hold(hold::Args),
+    /// Put a held signal of a running stream back into service.
+    Release(release::Args),
+    /// Let a rule of a running stream forget what it learned of a tag.
+    Rebaseline(rebaseline::Args),
     /// Write a simulated plant with labelled faults, and a configuration for it.
     Simulate(simulate::Args),
     /// Print the JSON Schema of the configuration file.
@@ -58,6 +68,32 @@ pub enum CommandError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A state can't be used: exit code 1.
+    #[error(transparent)]
+    Checkpoint(#[from] engine::checkpoint::CheckpointError),
+    /// A state can't be used: exit code 1.
+    #[error(transparent)]
+    Restore(#[from] engine::RestoreError),
+    /// A journal can't be used: exit code 1.
+    #[error("{}: {source}", path.display())]
+    Journal {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        source: engine::journal::JournalError,
+    },
+    /// The state directory can't be used: exit code 1.
+    #[error(transparent)]
+    Store(#[from] connectors::store::StoreError),
+    /// The stream can't go on: exit code 1.
+    #[error(transparent)]
+    Stream(Box<StreamError>),
+    /// The listeners of a stream can't be opened: exit code 1.
+    #[error(transparent)]
+    Server(#[from] server::ServerError),
+    /// A running stream can't be reached, or refused: exit code 1.
+    #[error(transparent)]
+    Client(#[from] server::client::ClientError),
     /// Output could not be encoded: exit code 1.
     #[error("can't encode the output: {0}")]
     Encode(#[from] serde_json::Error),
@@ -67,6 +103,15 @@ pub enum CommandError {
     /// Rows went missing, which must never happen: exit code 1.
     #[error("accounting does not balance: {0:?}; please report this")]
     Unbalanced(Box<engine::Counters>),
+}
+
+/// Why the loop of a stream ended.
+pub type StreamError = engine::driver::DriverError<PortError, PortError, PortError>;
+
+impl From<StreamError> for CommandError {
+    fn from(error: StreamError) -> Self {
+        CommandError::Stream(Box::new(error))
+    }
 }
 
 impl CommandError {
@@ -89,6 +134,9 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Replay(args) => replay::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Hold(args) => hold::run(&args),
+        Command::Release(args) => release::run(&args),
+        Command::Rebaseline(args) => rebaseline::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Schema => schema::run(),
     }

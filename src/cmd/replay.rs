@@ -1,24 +1,32 @@
 //! `truegauge replay`: files through the same operators as the stream, into a run directory.
 
 use super::CommandError;
+use super::run::stop_flag;
 use crate::config;
+use crate::live::Live;
 use crate::run_dir::{Alerts, Summary, write_lines, write_signals, write_verdicts};
-use crate::wiring::{self, DeadLetter};
+use crate::wiring::DeadLetter;
 use clap::ValueEnum;
 use connectors::sink::jsonl::JsonlWriter;
-use connectors::source::file::FileSource;
+use connectors::source::file::{FileSource, FilesConfig};
+use connectors::source::recording::RecordingSource;
 use connectors::{Polled, Source};
-use engine::{Outputs, Pipeline};
+use engine::checkpoint::Checkpoint;
+use engine::driver::Origin;
+use engine::journal::{self, Record};
+use engine::{Outputs, Plan};
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Files and directories: Parquet, CSV, Arrow IPC, JSON lines. Together they are one log.
+    /// Files and directories: Parquet, CSV, Arrow IPC, JSON lines; together they are one log. Or one recording of `run
+    /// --record`, whose partitions are kept.
     #[arg(required = true)]
     data: Vec<PathBuf>,
     /// The configuration file.
@@ -27,6 +35,9 @@ pub struct Args {
     /// The run directory; made if it is not there.
     #[arg(short, long)]
     out: PathBuf,
+    /// Apply the commands and clock ticks of a journal at their places: that of the recording.
+    #[arg(long)]
+    journal: Option<PathBuf>,
     /// Which verdicts are written.
     #[arg(long, value_enum, default_value_t = Emit::Bad)]
     emit: Emit,
@@ -63,53 +74,58 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let began = Instant::now();
     let loaded = config::load(&args.config)?;
     let plan = Arc::new(loaded.plan);
-    let mut source = FileSource::open(&args.data, &loaded.file.source.files, args.batch_rows as usize)?;
+    let records = args.journal.as_deref().map(read_journal).transpose()?.unwrap_or_default();
+    let mut out = Outputs { all_verdicts: args.emit == Emit::All, ..Outputs::default() };
+    let mut live = Live::new(plan.clone());
+    let (mut source, rows) = open(args, &loaded.file.source.files, &mut live, &records, &mut out)?;
     std::fs::create_dir_all(&args.out)
         .map_err(|source| CommandError::Io { path: args.out.clone(), source })?;
     let path = |name: &str| args.out.join(name);
+    let stop = stop_flag()?;
     let mut run = Run {
-        pipeline: Pipeline::new(plan.clone(), 0),
-        out: Outputs { all_verdicts: args.emit == Emit::All, ..Outputs::default() },
+        live,
+        out,
         late: JsonlWriter::create(&path("late.jsonl"))?,
         dead: JsonlWriter::create(&path("dlq.jsonl"))?,
         keep_verdicts: args.emit != Emit::Events,
-        progress: Progress::new(source.total_rows_hint()),
+        row_is_record: source.row_is_record(),
+        progress: Progress::new(rows),
     };
     if args.threads == 1 {
-        while let Some(polled) = source.poll(Duration::MAX)? {
+        while !stop.load(Ordering::Relaxed)
+            && let Some(polled) = source.poll(Duration::MAX)?
+        {
             run.take(&polled)?;
         }
     } else {
-        decode_ahead(&mut source, &mut run)?;
+        decode_ahead(source.as_mut(), &mut run, &stop)?;
     }
-    let Run { mut pipeline, mut out, mut late, mut dead, progress, .. } = run;
+    let interrupted = stop.load(Ordering::Relaxed);
+    let Run { mut live, mut out, mut late, mut dead, progress, row_is_record, .. } = run;
     progress.end();
-    let last = pipeline.progress();
-    pipeline.end(last, &mut out);
-    write_refused(&mut out, &mut late, &mut dead)?;
+    live.end(&mut out);
+    write_refused(&mut out, 0, row_is_record, &mut late, &mut dead)?;
     late.finish()?;
     dead.finish()?;
-    out.events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
-    let rules: Vec<&str> = plan.rules.iter().map(|r| r.raw.id.as_str()).collect();
-    let groups: Vec<&str> = plan.groups.iter().map(|g| g.raw.id.as_str()).collect();
-    let all: Vec<&str> = rules.iter().chain(&groups).copied().collect();
-    if args.emit == Emit::Events {
-        out.verdicts.clear();
-    }
-    write_verdicts(&path("verdicts.parquet"), &pipeline, &all, &mut out.verdicts)?;
-    write_signals(&path("signals.parquet"), &pipeline, &groups, &mut out.values)?;
-    write_lines(&path("alerts.jsonl"), &out.events)?;
-    write_lines::<()>(&path("journal.jsonl"), &[])?;
+    write_outputs(args, &plan, &live, &mut out, &records)?;
     let mut alerts = Alerts::default();
     alerts.add(&out.events);
-    let summary = Summary::new([&pipeline], alerts, &plan.digest, began.elapsed().as_secs_f64());
-    let counters = pipeline.counters();
-    if !counters.balanced() {
-        return Err(CommandError::Unbalanced(Box::new(counters)));
+    let summary = Summary {
+        interrupted,
+        ..Summary::new(live.pipelines(), alerts, &plan.digest, began.elapsed().as_secs_f64())
+    };
+    for pipeline in live.pipelines() {
+        let counters = pipeline.counters();
+        if !counters.balanced() {
+            return Err(CommandError::Unbalanced(Box::new(counters)));
+        }
     }
     let text = serde_json::to_string_pretty(&summary)?;
     std::fs::write(path("summary.json"), text + "\n")
         .map_err(|source| CommandError::Io { path: path("summary.json"), source })?;
+    if interrupted {
+        eprintln!("truegauge: interrupted; {} has what was read until then", args.out.display());
+    }
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
     } else {
@@ -118,23 +134,89 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// The source: files, or a recording, whose partitions get their journals and the states they began with.
+fn open(
+    args: &Args,
+    files: &FilesConfig,
+    live: &mut Live,
+    records: &[Record],
+    out: &mut Outputs,
+) -> Result<(Box<dyn Source + Send>, Option<u64>), CommandError> {
+    let rows = args.batch_rows as usize;
+    let recordings = args.data.iter().filter(|path| RecordingSource::is_recording(path)).count();
+    if recordings == 0 {
+        if args.journal.is_some() {
+            let message =
+                "--journal goes with a recording: other files don't say which partition and offset a row had";
+            return Err(CommandError::Usage(message.into()));
+        }
+        let source = FileSource::open(&args.data, files, rows)?;
+        let hint = source.total_rows_hint();
+        return Ok((Box::new(source), hint));
+    }
+    let [path] = args.data.as_slice() else {
+        return Err(CommandError::Usage("a recording is replayed alone".into()));
+    };
+    let source = RecordingSource::open(path, rows)?;
+    for (number, (topic, partition)) in source.partitions().iter().enumerate() {
+        let number = number as u32;
+        let name = Origin { topic: topic.clone(), partition: *partition }.to_string();
+        live.script(number, records.iter().filter(|r| r.partition == name).cloned().collect());
+        if let Some(bytes) = source.start(number)? {
+            let start = Checkpoint::from_bytes(&bytes)?;
+            live.start(number, &start.pipeline, out)?;
+        }
+    }
+    Ok((Box::new(source), None))
+}
+
+fn read_journal(path: &Path) -> Result<Vec<Record>, CommandError> {
+    let text = std::fs::read(path).map_err(|source| CommandError::Io { path: path.into(), source })?;
+    journal::parse(&text).map_err(|source| CommandError::Journal { path: path.into(), source })
+}
+
+/// Events, tables and the journal, in their canonical order.
+fn write_outputs(
+    args: &Args,
+    plan: &Plan,
+    live: &Live,
+    out: &mut Outputs,
+    records: &[Record],
+) -> Result<(), CommandError> {
+    let path = |name: &str| args.out.join(name);
+    out.events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+    let rules: Vec<&str> = plan.rules.iter().map(|r| r.raw.id.as_str()).collect();
+    let groups: Vec<&str> = plan.groups.iter().map(|g| g.raw.id.as_str()).collect();
+    let all: Vec<&str> = rules.iter().chain(&groups).copied().collect();
+    if args.emit == Emit::Events {
+        out.verdicts.clear();
+    }
+    let kinds = plan.fallback_kinds();
+    write_verdicts(&path("verdicts.parquet"), live.names(), &all, &mut out.verdicts)?;
+    write_signals(&path("signals.parquet"), &kinds, &groups, &mut out.values)?;
+    write_lines(&path("alerts.jsonl"), &out.events)?;
+    write_lines(&path("journal.jsonl"), records)
+}
+
 /// A replay on its way.
 struct Run {
-    pipeline: Pipeline,
+    live: Live,
     out: Outputs,
     late: JsonlWriter,
     dead: JsonlWriter,
     keep_verdicts: bool,
+    row_is_record: bool,
     progress: Progress,
 }
 
 impl Run {
     fn take(&mut self, polled: &Polled) -> Result<(), CommandError> {
-        wiring::push(&mut self.pipeline, polled, &mut self.out)?;
+        self.live.take(polled, &mut self.out)?;
         for bad in &polled.bad {
             self.dead.write(&DeadLetter::undecodable(bad))?;
         }
-        write_refused(&mut self.out, &mut self.late, &mut self.dead)?;
+        let partition = polled.partition;
+        write_refused(&mut self.out, partition, self.row_is_record, &mut self.late, &mut self.dead)?;
         if !self.keep_verdicts {
             self.out.verdicts.clear();
         }
@@ -145,6 +227,8 @@ impl Run {
 
 fn write_refused(
     out: &mut Outputs,
+    partition: u32,
+    row_is_record: bool,
     late: &mut JsonlWriter,
     dead: &mut JsonlWriter,
 ) -> Result<(), CommandError> {
@@ -152,17 +236,23 @@ fn write_refused(
         late.write(&row)?;
     }
     for row in out.dead.drain(..) {
-        dead.write(&DeadLetter::refused(&row, 0, true))?;
+        dead.write(&DeadLetter::refused(&row, partition, row_is_record))?;
     }
     Ok(())
 }
 
 /// Decodes in a thread of its own; batches come in order, so output does not change.
-fn decode_ahead(source: &mut FileSource, run: &mut Run) -> Result<(), CommandError> {
+fn decode_ahead(
+    source: &mut (dyn Source + Send),
+    run: &mut Run,
+    stop: &AtomicBool,
+) -> Result<(), CommandError> {
     std::thread::scope(|scope| {
         let (send, receive) = sync_channel(AHEAD);
         let decoder = scope.spawn(move || {
-            while let Some(polled) = source.poll(Duration::MAX)? {
+            while !stop.load(Ordering::Relaxed)
+                && let Some(polled) = source.poll(Duration::MAX)?
+            {
                 if send.send(polled).is_err() {
                     break;
                 }

@@ -18,7 +18,7 @@ struct Cli {
     args: Args,
 }
 
-const RULES: &str = r#"
+pub(crate) const RULES: &str = r#"
 [source.files]
 ts_unit = "ns"
 
@@ -41,7 +41,7 @@ confirm = 3
 const BROKEN: &str = "{\"ts\": 17";
 
 /// (partition, message): three redundant tags on partition 0, a single one with a fault on partition 1.
-fn messages() -> Vec<(i32, String)> {
+pub(crate) fn messages() -> Vec<(i32, String)> {
     let row = |s: i64, tag: &str, value: f64| {
         format!("{{\"ts\":{},\"tag\":\"{tag}\",\"value\":{value:?}}}", (1_700_000_000 + s) * 1_000_000_000)
     };
@@ -187,4 +187,244 @@ fn lines_without_a_sink_until_interrupted() {
     let mut summary = String::new();
     child.stderr.take().expect("piped").read_to_string(&mut summary).expect("text");
     assert!(summary.contains(" rows of 4 tags"), "{summary}");
+}
+
+pub(crate) fn text(path: &Path) -> String {
+    path.to_str().expect("temporary paths are text").to_owned()
+}
+
+/// Topics, broker, and a configuration that reads and writes them; `more` is added to it.
+fn plant(dir: &Path, more: &str) -> (MockBroker, std::path::PathBuf) {
+    let topics = [("plant", 2), ("alerts", 1), ("signals", 1), ("dlq", 1), ("late", 1)];
+    let broker = MockBroker::start(&topics).expect("broker");
+    let config = dir.join("c.toml");
+    let kafka = format!(
+        "[source.kafka]\nbrokers = {:?}\ntopics = [\"plant\"]\ndecode.json = {{ ts_unit = \"ns\" }}\n\
+         [sink.kafka]\nalerts = \"alerts\"\nsignals = \"signals\"\ndead_letters = \"dlq\"\nlate = \"late\"\n",
+        broker.brokers()
+    );
+    std::fs::write(&config, format!("{RULES}{kafka}{more}")).expect("written");
+    (broker, config)
+}
+
+fn send(broker: &MockBroker, messages: &[(i32, String)]) {
+    for (partition, message) in messages {
+        broker.send("plant", *partition, b"key", message.as_bytes()).expect("sent");
+    }
+    broker.flush().expect("sent");
+}
+
+/// Payloads of a topic, sorted, each once.
+pub(crate) fn payloads(brokers: &[String], topic: &str) -> BTreeSet<String> {
+    raw(brokers, topic).iter().map(|m| String::from_utf8_lossy(&m.raw).into_owned()).collect()
+}
+
+/// Given a stream that is recorded, when the recording is replayed with its journal, then alerts are the same bytes, and the
+/// counts of everything are equal.
+#[test]
+fn a_recording_replays_to_the_byte() {
+    let dir = tempfile::tempdir().expect("directory");
+    let (broker, config) = plant(dir.path(), "[run]\nstate_dir = \"state\"\nclock = \"rows\"\n");
+    send(&broker, &messages());
+    let recording = dir.path().join("rec");
+    let live = live(&config, &["--record", &text(&recording)]).expect("runs");
+    let out = dir.path().join("out");
+    let journal = recording.join("journal.jsonl");
+    for rows in ["1", "7", "65536"] {
+        truegauge(&[
+            "replay",
+            &text(&recording),
+            "-c",
+            &text(&config),
+            "-o",
+            &text(&out),
+            "--journal",
+            &text(&journal),
+            "--batch-rows",
+            rows,
+        ])
+        .expect("replays");
+        let lines = std::fs::read_to_string(out.join("alerts.jsonl")).expect("written");
+        let lines: BTreeSet<String> = lines.lines().map(str::to_owned).collect();
+        assert_eq!(payloads(&broker.brokers(), "alerts"), lines);
+        let late = std::fs::read_to_string(out.join("late.jsonl")).expect("written");
+        assert_eq!(payloads(&broker.brokers(), "late"), late.lines().map(str::to_owned).collect());
+        let summary: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(out.join("summary.json")).expect("written")).expect("JSON");
+        let same = serde_json::to_value(&live).expect("JSON");
+        for key in
+            ["rows_in", "processed", "late", "dead_letters", "duplicates", "partitions", "tags", "flags"]
+        {
+            assert_eq!(summary[key], same[key], "{key}");
+        }
+        let dead = std::fs::read_to_string(out.join("dlq.jsonl")).expect("written");
+        assert!(dead.contains("{\\\"ts\\\": 17") && dead.contains("\"offset\":90"), "{dead}");
+    }
+    assert_eq!(
+        std::fs::read(&journal).expect("written"),
+        std::fs::read(out.join("journal.jsonl")).expect("written")
+    );
+    let again =
+        truegauge(&["replay", &text(&config), "-c", &text(&config), "-o", &text(&out), "--journal", "x"]);
+    assert_eq!(again.expect_err("no such file").0, 1);
+}
+
+/// Given a stream that is interrupted, when it is started again with more rows, then it goes on where it stopped: no row twice, and
+/// all events are those of one replay over everything.
+#[cfg(unix)]
+#[test]
+fn a_restart_goes_on_where_it_stopped() {
+    use std::process::{Command, Stdio};
+    let dir = tempfile::tempdir().expect("directory");
+    let (broker, config) = plant(dir.path(), "[run]\nstate_dir = \"state\"\nclock = \"rows\"\n");
+    let all = messages();
+    let (first, second) = all.split_at(all.len() / 2);
+    send(&broker, first);
+    let run = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_truegauge"));
+        command.args(["run", "--json", "-c"]).arg(&config).args(more);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts")
+    };
+    let child = run(&[]);
+    // The first checkpoint comes with the interrupt; wait for the first rows to be judged.
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while payloads(&broker.brokers(), "alerts").len() < 2 {
+        assert!(std::time::Instant::now() < until, "nothing was judged");
+    }
+    let other = live(&config, &[]).expect_err("the state is in use");
+    assert!(other.1.contains("another process"), "{}", other.1);
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupt.expect("sent").success());
+    let output = child.wait_with_output().expect("ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let before: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(before["interrupted"], true);
+    assert!(dir.path().join("state/plant-0/checkpoint").is_file());
+
+    send(&broker, second);
+    let output = run(&["--until-end"]).wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("plant-0 goes on at offset"), "{said}");
+    let after: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&after["rows_in"], &after["held"]), (&serde_json::json!(123), &serde_json::json!(0)));
+
+    let (data, out) = (dir.path().join("data.jsonl"), dir.path().join("out"));
+    let rows: Vec<&str> = all.iter().map(|(_, m)| m.as_str()).collect();
+    std::fs::write(&data, rows.join("\n")).expect("written");
+    truegauge(&["replay", &text(&data), "-c", &text(&config), "-o", &text(&out)]).expect("replays");
+    let replayed = std::fs::read_to_string(out.join("alerts.jsonl")).expect("written");
+    assert_eq!(payloads(&broker.brokers(), "alerts"), replayed.lines().map(str::to_owned).collect());
+}
+
+/// Given a live stream whose sensor falls silent, then the clock finds it without another row; the journal has the tick, and a
+/// replay of the recording with it says the same.
+#[cfg(unix)]
+#[test]
+fn silence_is_found_by_the_clock() {
+    use std::process::{Command, Stdio};
+    let dir = tempfile::tempdir().expect("directory");
+    let gap = "[time]\nskew = \"500ms\"\n[[rule]]\nid = \"gap\"\ntags = [\"*\"]\ndetect.gap = { max = \"1s\" }\nalert = {}\n";
+    let (broker, config) = plant(dir.path(), gap);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    send(&broker, &[(1, format!("{{\"ts\":{},\"tag\":\"t\",\"value\":1}}", now.as_nanos()))]);
+    let recording = dir.path().join("rec");
+    let child = Command::new(env!("CARGO_BIN_EXE_truegauge"))
+        .args(["run", "--json", "-c", &text(&config), "--record", &text(&recording)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while payloads(&broker.brokers(), "alerts").is_empty() {
+        assert!(std::time::Instant::now() < until, "the silence was not found");
+    }
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupt.expect("sent").success());
+    let output = child.wait_with_output().expect("ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let out = dir.path().join("out");
+    let journal = text(&recording.join("journal.jsonl"));
+    assert!(std::fs::read_to_string(&journal).expect("written").contains("clock_tick"));
+    let replay = ["replay", &text(&recording), "-c", &text(&config), "-o", &text(&out)];
+    truegauge(&[&replay[..], &["--journal", &journal]].concat()).expect("replays");
+    let replayed = std::fs::read_to_string(out.join("alerts.jsonl")).expect("written");
+    assert_eq!(payloads(&broker.brokers(), "alerts"), replayed.lines().map(str::to_owned).collect());
+    truegauge(&replay).expect("replays");
+    let without = std::fs::read_to_string(out.join("alerts.jsonl")).expect("written");
+    assert_eq!(without, "", "without the journal there is no silence to find");
+}
+
+/// Given a running stream with listeners, when a signal is held through its socket, then it is out of service, the metrics and
+/// the journal say so, and a replay with the journal says the same; released, it comes back.
+#[cfg(unix)]
+#[test]
+fn a_signal_is_held_and_released() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::process::{Command, Stdio};
+    let dir = tempfile::tempdir().expect("directory");
+    let more = "[run]\nstate_dir = \"s\"\nclock = \"rows\"\n[server]\nmetrics = \"127.0.0.1:0\"\n";
+    let (broker, config) = plant(dir.path(), more);
+    let rows: Vec<_> = messages().into_iter().filter(|(p, m)| *p == 0 && m != BROKEN).collect();
+    send(&broker, &rows[..30]);
+    let recording = dir.path().join("rec");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_truegauge"))
+        .args(["run", "--json", "-c", &text(&config), "--record", &text(&recording)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let address = loop {
+        let line = lines.next().expect("more lines").expect("text");
+        if let Some((_, rest)) = line.split_once("metrics on http://") {
+            break rest.trim_end_matches("/metrics").to_owned();
+        }
+    };
+    let metrics = || {
+        let mut stream = std::net::TcpStream::connect(&address).expect("listens");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("answered");
+        text
+    };
+    let wait_for = |what: &str| {
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let text = metrics();
+            if text.contains(what) {
+                return text;
+            }
+            assert!(std::time::Instant::now() < until, "{what} is not in\n{text}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    wait_for("truegauge_signal_state{partition=\"plant-0\",signal=\"p\",state=\"normal\"} 1");
+    let (code, unknown) = truegauge(&["hold", "q", "-c", &text(&config)]).expect_err("no such signal");
+    assert!(code == 1 && unknown.contains("no signal `q`"), "{unknown}");
+    truegauge(&["hold", "p", "-c", &text(&config)]).expect("held");
+    send(&broker, &rows[30..60]);
+    let text_now = wait_for("state=\"held\"} 1");
+    assert!(text_now.contains("truegauge_rows_total{partition=\"plant-0\",fate=\"in\"}"), "{text_now}");
+    truegauge(&["release", "p", "-c", &text(&config)]).expect("released");
+    truegauge(&["rebaseline", "range", "p.a", "-c", &text(&config)]).expect("learns anew");
+    send(&broker, &rows[60..]);
+    wait_for("truegauge_next_offset{partition=\"plant-0\"} 90");
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupt.expect("sent").success());
+    assert!(child.wait().expect("ends").success());
+    let journal = recording.join("journal.jsonl");
+    let written = std::fs::read_to_string(&journal).expect("written");
+    assert_eq!(written.lines().count(), 3, "{written}");
+    let out = dir.path().join("out");
+    let replay =
+        ["replay", &text(&recording), "-c", &text(&config), "-o", &text(&out), "--journal", &text(&journal)];
+    truegauge(&replay).expect("replays");
+    let replayed = std::fs::read_to_string(out.join("alerts.jsonl")).expect("written");
+    let replayed: BTreeSet<String> = replayed.lines().map(str::to_owned).collect();
+    let live = payloads(&broker.brokers(), "alerts");
+    assert!(live.is_subset(&replayed), "{live:#?}");
+    assert!(live.iter().any(|e| e.contains("held by command") && e.contains("\"command\":1")), "{live:#?}");
+    let (_, gone) = truegauge(&["hold", "p", "-c", &text(&config)]).expect_err("it has ended");
+    assert!(gone.contains("control.sock"), "{gone}");
 }

@@ -1,15 +1,12 @@
 //! Kafka: alerts, signals, dead letters and late rows as messages.
 //!
 //! Delivery is idempotent unless `properties` says otherwise: a message that is sent again after a
-//! lost answer is kept once. The queue is bounded; when it is full, `send` waits.
+//! lost answer is kept once. The queue is bounded, and a full one says so: nothing here waits.
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use rdkafka::{
@@ -77,24 +74,63 @@ pub struct KafkaSink {
     config: KafkaSinkConfig,
     producer: BaseProducer<Deliveries>,
     deliveries: Deliveries,
-    max_block: Duration,
+}
+
+/// What became of a message under its ticket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The ticket.
+    pub ticket: u64,
+    /// How it went.
+    pub outcome: Outcome,
+}
+
+/// How a delivery went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The broker has it.
+    Delivered,
+    /// It was given up for now, and can be offered again.
+    Failed(String),
+    /// It will never be taken: too large.
+    Refused(String),
+}
+
+/// What became of an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offer {
+    /// It is queued; its delivery comes later.
+    Queued,
+    /// The queue is full just now.
+    Full,
+    /// Its output has no topic, so it goes nowhere.
+    NoTopic,
+    /// It will never be taken: too large.
+    Refused(String),
 }
 
 #[derive(Debug, Clone, Default)]
-struct Deliveries {
-    delivered: Arc<AtomicU64>,
-    failed: Arc<AtomicU64>,
-}
+struct Deliveries(Arc<Mutex<Vec<Delivery>>>);
 
 impl ClientContext for Deliveries {}
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = Box<u64>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let counter = if result.is_ok() { &self.delivered } else { &self.failed };
-        counter.fetch_add(1, Ordering::Relaxed);
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<u64>) {
+        let outcome = match result {
+            Ok(_) => Outcome::Delivered,
+            Err((error, _)) if too_large(error) => Outcome::Refused(error.to_string()),
+            Err((error, _)) => Outcome::Failed(error.to_string()),
+        };
+        let delivery = Delivery { ticket: *ticket, outcome };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(delivery);
     }
+}
+
+fn too_large(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    code == Some(RDKafkaErrorCode::MessageSizeTooLarge) || code == Some(RDKafkaErrorCode::InvalidMessageSize)
 }
 
 impl KafkaSink {
@@ -123,70 +159,50 @@ impl KafkaSink {
         let producer = client
             .create_with_context(deliveries.clone())
             .map_err(|error| SinkError::Kafka { action, reason: error.to_string() })?;
-        Ok(Self { config: config.clone(), producer, deliveries, max_block: MAX_BLOCK })
+        Ok(Self { config: config.clone(), producer, deliveries })
     }
 
-    /// Queues a message; answers `false` when its output has no topic. Waits while the queue is full.
+    /// Queues a message under a ticket. Never waits.
     ///
     /// # Errors
-    /// The queue stays full for half a minute, or the client refuses the message (too large).
-    pub fn send(
+    /// The client can send nothing any more.
+    pub fn offer(
         &self,
+        ticket: u64,
         kind: TopicKind,
         key: &[u8],
         payload: &[u8],
-        headers: &[(&str, &[u8])],
-    ) -> Result<bool, SinkError> {
-        let Some(topic) = self.config.topic(kind) else { return Ok(false) };
-        let mut record = BaseRecord::to(topic).key(key).payload(payload);
+        headers: &[(String, Vec<u8>)],
+    ) -> Result<Offer, SinkError> {
+        let Some(topic) = self.config.topic(kind) else { return Ok(Offer::NoTopic) };
+        let mut record = BaseRecord::with_opaque_to(topic, Box::new(ticket)).key(key).payload(payload);
         if !headers.is_empty() {
             let fresh = OwnedHeaders::new_with_capacity(headers.len());
-            record =
-                record.headers(headers.iter().fold(fresh, |headers, (key, value)| {
-                    headers.insert(Header { key, value: Some(*value) })
-                }));
+            record = record.headers(
+                headers
+                    .iter()
+                    .fold(fresh, |headers, (key, value)| headers.insert(Header { key, value: Some(value) })),
+            );
         }
-        let until = Instant::now() + self.max_block;
-        self.producer.poll(Duration::ZERO);
-        loop {
-            let (error, refused) = match self.producer.send(record) {
-                Ok(()) => return Ok(true),
-                Err(refused) => refused,
-            };
-            let full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
-            if !full || Instant::now() >= until {
-                return Err(SinkError::Kafka { action: "send", reason: error.to_string() });
-            }
-            record = refused;
-            self.producer.poll(Duration::from_millis(50));
+        match self.producer.send(record) {
+            Ok(()) => Ok(Offer::Queued),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Offer::Full),
+            Err((error, _)) if too_large(&error) => Ok(Offer::Refused(error.to_string())),
+            Err((error, _)) => Err(SinkError::Kafka { action: "send", reason: error.to_string() }),
         }
     }
 
-    /// Lets the client report deliveries; call it now and then when nothing is sent.
-    pub fn tick(&self) {
-        self.producer.poll(Duration::ZERO);
+    /// Adds an outcome to those of the next [`deliveries`](Self::deliveries): of a message that needs no broker.
+    pub fn report(&self, ticket: u64, outcome: Outcome) {
+        let delivery = Delivery { ticket, outcome };
+        self.deliveries.0.lock().unwrap_or_else(PoisonError::into_inner).push(delivery);
     }
 
-    /// Waits until all that was sent is delivered or has failed (see [`Self::failed`]).
-    ///
-    /// # Errors
-    /// Not within `timeout`.
-    pub fn flush(&self, timeout: Duration) -> Result<(), SinkError> {
-        self.producer
-            .flush(timeout)
-            .map_err(|error| SinkError::Kafka { action: "flush", reason: error.to_string() })
-    }
-
-    /// Messages the broker has.
-    #[must_use]
-    pub fn delivered(&self) -> u64 {
-        self.deliveries.delivered.load(Ordering::Relaxed)
-    }
-
-    /// Messages that were given up.
-    #[must_use]
-    pub fn failed(&self) -> u64 {
-        self.deliveries.failed.load(Ordering::Relaxed)
+    /// What became of messages since the last call; waits up to `wait` for the first.
+    pub fn deliveries(&self, wait: Duration) -> Vec<Delivery> {
+        let known = !self.deliveries.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        self.producer.poll(if known { Duration::ZERO } else { wait });
+        std::mem::take(&mut *self.deliveries.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Messages queued or under way.
@@ -195,6 +211,3 @@ impl KafkaSink {
         usize::try_from(self.producer.in_flight_count()).unwrap_or(0)
     }
 }
-
-/// How long a full queue is waited for.
-const MAX_BLOCK: Duration = Duration::from_secs(30);

@@ -11,6 +11,7 @@ pub mod jsonl;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod parquet;
+pub mod recording;
 
 /// The name a file has until it is finished: a reader never sees half a file under its own name.
 fn unfinished(path: &Path) -> PathBuf {

@@ -272,6 +272,19 @@ impl KafkaSource {
         self.last_error.as_deref()
     }
 
+    /// Whether all of a partition has been read, as its broker says just now. False when no broker answers within `wait`,
+    /// so a backlog after an outage is never taken for silence.
+    #[must_use]
+    pub fn at_end(&self, partition: u32, wait: Duration) -> bool {
+        let at = partition as usize;
+        let (Some((topic, number)), Some(state)) = (self.names.get(at), self.partitions.get(at)) else {
+            return false;
+        };
+        let waiting = state.waiting_since.is_some() || !state.ready.is_empty();
+        let answer = if waiting { None } else { self.consumer.fetch_watermarks(topic, *number, wait).ok() };
+        answer.is_some_and(|(low, high)| state.next_offset.map_or(low == high, |next| next >= high))
+    }
+
     /// Commits the next offset to read of each partition; with `wait` until the broker has it.
     ///
     /// # Errors
@@ -291,7 +304,7 @@ impl KafkaSource {
         for (i, (topic, number)) in self.names.iter().enumerate() {
             let wanted = start.get(&(topic.clone(), *number)).copied();
             let partition = &mut self.partitions[i];
-            if self.until_end || wanted.is_some() {
+            if config.assign == Assign::All || self.until_end {
                 let (low, high) = self
                     .consumer
                     .fetch_watermarks(topic, *number, config.connect_timeout.get())

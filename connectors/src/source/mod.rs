@@ -4,4 +4,5 @@ pub mod file;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod merge;
+pub mod recording;
 pub(crate) mod table;

@@ -150,6 +150,8 @@ pub struct RulePlan {
     pub raw: RuleRaw,
     /// Digest of all that shapes its judgement.
     pub digest: String,
+    /// What shapes the state of its detector: a change of anything else keeps what was learned.
+    pub shape: String,
 }
 
 /// A checked group.
@@ -218,9 +220,10 @@ impl Plan {
         let max_delay = raw.time.max_delay.map_or(0, |s| s.to_ns());
         let wait = |g: &GroupRaw| g.wait.map_or(max_delay, |s| s.to_ns());
         let widest = raw.group.iter().map(wait).max().unwrap_or(max_delay).max(max_delay);
+        let skew = raw.time.skew.map_or(0, |s| s.to_ns());
         let time = Time {
             max_delay,
-            grace: raw.time.grace.map_or(widest, |s| s.to_ns()),
+            grace: raw.time.grace.map_or(widest.saturating_add(skew), |s| s.to_ns()),
             max_ahead: raw.time.max_ahead.map_or(60_000_000_000, |s| s.to_ns()),
             max_jump: raw.time.max_jump.map(|s| s.to_ns()),
         };
@@ -242,7 +245,8 @@ impl Plan {
         for rule in raw.rule {
             check_rule(&rule, catalogue.as_ref())?;
             let digest = digest(&[&admission, &format!("{rule:?}")]);
-            rules.push(RulePlan { raw: rule, digest });
+            let shape = format!("{:?}", rule.detect);
+            rules.push(RulePlan { raw: rule, digest, shape });
         }
         let mut groups = Vec::new();
         for group in raw.group {
@@ -282,6 +286,11 @@ impl Plan {
         let catalogue_text = catalogue.as_ref().map_or(String::new(), |c| format!("{:?}", c.rows));
         let digest = digest(&[&admission, &parts.join(" "), &catalogue_text]);
         Ok(Plan { time, limits: raw.limits, quality: raw.quality, rules, groups, catalogue, digest })
+    }
+
+    /// Kinds of each group's fallback models, in order.
+    pub fn fallback_kinds(&self) -> Vec<Vec<&'static str>> {
+        self.groups.iter().map(|g| g.raw.fallback.iter().map(|raw| raw.kind()).collect()).collect()
     }
 
     /// The catalogue's row of a tag.

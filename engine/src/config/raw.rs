@@ -28,8 +28,10 @@ pub struct EngineRaw {
 pub struct TimeRaw {
     /// How long a row is held for older rows of its own tag. Default 0: released at once.
     pub max_delay: Option<Span>,
-    /// How far progress must run ahead before time is past for a silent tag. Default: the largest `wait`.
+    /// How far progress must run ahead before time is past for a silent tag. Default: the largest `wait` plus `skew`.
     pub grace: Option<Span>,
+    /// How long a row may be under way. Default 0, and two seconds where the file has a `[source.kafka]`.
+    pub skew: Option<Span>,
     /// A row further ahead of its record timestamp than this is a future row. Default one minute.
     pub max_ahead: Option<Span>,
     /// Without record timestamps: a row further ahead of progress than this waits for two more that agree.

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod logs;
+mod sim;
 mod twin;
 
 use engine::{Content, JournalEntry, Outputs, Pipeline, Plan, Source, Span, Transition, What};
@@ -481,8 +482,10 @@ impl Live {
 
     /// What a restart from the snapshot of this moment finds; what was said until now was said.
     fn saved(&self) -> Live {
-        let pipeline = Pipeline::restore(self.plan.clone(), &self.pipeline.snapshot()).unwrap();
+        let (plan, bytes) = (self.plan.clone(), self.pipeline.snapshot());
         let mut out = Outputs::default();
+        let pipeline = Pipeline::restore(plan, self.pipeline.partition(), &bytes, &mut out).unwrap();
+        assert!(out.events.is_empty(), "an unchanged configuration resolves nothing");
         out.events.clone_from(&self.out.events);
         out.values.clone_from(&self.out.values);
         out.verdicts.clone_from(&self.out.verdicts);

@@ -1,0 +1,320 @@
+//! A recording of a stream: what came in, partition by partition, so that it can be judged again.
+//!
+//! `recording.json` names the partitions; `NAME/rows-N.arrows` are Arrow IPC streams of the rows, long, with columns that say which record
+//! each came from; `NAME/bad.jsonl` has the records that could not be decoded; `journal.jsonl` the journal; `NAME/start` the
+//! checkpoint that the stream began with, if it had one. A recording that was cut off is read up to where it is whole.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fs::{self, File, OpenOptions},
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arrow_array::{
+    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+    UInt32Array,
+    cast::AsArray,
+    types::{Float64Type, TimestampNanosecondType},
+};
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::{BadRecord, LAYOUT_KEY, LAYOUT_WIDE, Polled, SinkError, Span, TAG, TS, UTC, VALUE};
+
+/// The file that makes a directory a recording.
+pub const MANIFEST: &str = "recording.json";
+/// Version of the form of a recording.
+pub const VERSION: u32 = 1;
+/// Column of the record's offset.
+pub const OFFSET: &str = "offset";
+/// Column of the row's place in its record.
+pub const INDEX: &str = "index";
+/// Column of the record's timestamp, milliseconds since 1970 UTC.
+pub const RECORD_TS: &str = "record_ts";
+
+/// What `recording.json` holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Topic and partition of each partition, by number.
+    pub partitions: Vec<(String, i32)>,
+}
+
+/// The directory of a partition in a recording.
+#[must_use]
+pub fn directory(recording: &Path, (topic, partition): &(String, i32)) -> PathBuf {
+    recording.join(format!("{topic}-{partition}"))
+}
+
+/// Writes a recording.
+#[derive(Debug)]
+pub struct Recorder {
+    dir: PathBuf,
+    partitions: Vec<(String, i32)>,
+    rows: BTreeMap<u32, Rows>,
+    files: BTreeMap<u32, usize>,
+    bad: BTreeMap<u32, BufWriter<File>>,
+    journal: File,
+}
+
+struct Rows {
+    schema: SchemaRef,
+    writer: StreamWriter<BufWriter<File>>,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Rows").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl Recorder {
+    /// Begins a recording of these partitions in a directory that has none yet. `start` gives the checkpoint that a partition begins
+    /// with.
+    ///
+    /// # Errors
+    /// The directory can't be made or holds a recording.
+    pub fn create(
+        dir: &Path,
+        partitions: &[(String, i32)],
+        start: impl Fn(&(String, i32)) -> Option<Vec<u8>>,
+    ) -> Result<Self, SinkError> {
+        fs::create_dir_all(dir).map_err(at(dir))?;
+        for partition in partitions {
+            let path = directory(dir, partition);
+            fs::create_dir_all(&path).map_err(at(&path))?;
+            if let Some(bytes) = start(partition) {
+                let path = path.join("start");
+                fs::write(&path, bytes).map_err(at(&path))?;
+            }
+        }
+        let path = dir.join("journal.jsonl");
+        let journal = OpenOptions::new().create_new(true).append(true).open(&path).map_err(at(&path))?;
+        let manifest = Manifest { version: VERSION, partitions: partitions.to_vec() };
+        let path = dir.join(MANIFEST);
+        let text = serde_json::to_vec(&manifest).map_err(|e| encode(&path, &e))?;
+        File::create_new(&path).and_then(|mut file| file.write_all(&text)).map_err(at(&path))?;
+        Ok(Recorder {
+            dir: dir.into(),
+            partitions: partitions.to_vec(),
+            rows: BTreeMap::new(),
+            files: BTreeMap::new(),
+            bad: BTreeMap::new(),
+            journal,
+        })
+    }
+
+    /// Adds what was polled.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn write(&mut self, polled: &Polled) -> Result<(), SinkError> {
+        let Some(partition) = self.partitions.get(polled.partition as usize) else { return Ok(()) };
+        let dir = directory(&self.dir, partition);
+        if polled.batch.num_rows() > 0 {
+            let batch = long(&polled.batch, &polled.spans).map_err(|e| encode(&dir, &e))?;
+            let same = self.rows.get(&polled.partition).is_some_and(|rows| rows.schema == batch.schema());
+            if !same {
+                self.close(polled.partition, &dir)?;
+                let n = self.files.entry(polled.partition).or_default();
+                let path = dir.join(format!("rows-{n:06}.arrows"));
+                *n += 1;
+                let file = BufWriter::new(File::create_new(&path).map_err(at(&path))?);
+                let writer = StreamWriter::try_new(file, &batch.schema()).map_err(|e| encode(&path, &e))?;
+                self.rows.insert(polled.partition, Rows { schema: batch.schema(), writer });
+            }
+            if let Some(rows) = self.rows.get_mut(&polled.partition) {
+                rows.writer.write(&batch).map_err(|e| encode(&dir, &e))?;
+            }
+        }
+        if !polled.bad.is_empty() {
+            let path = dir.join("bad.jsonl");
+            let file = match self.bad.entry(polled.partition) {
+                Entry::Occupied(file) => file.into_mut(),
+                Entry::Vacant(place) => {
+                    place.insert(BufWriter::new(File::create_new(&path).map_err(at(&path))?))
+                }
+            };
+            for bad in &polled.bad {
+                let mut line = serde_json::to_vec(&Bad::from(bad)).map_err(|e| encode(&path, &e))?;
+                line.push(b'\n');
+                file.write_all(&line).map_err(at(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a line to the journal.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn journal(&mut self, line: &[u8]) -> Result<(), SinkError> {
+        self.journal.write_all(line).map_err(at(&self.dir.join("journal.jsonl")))
+    }
+
+    /// Ends all files; without it the last rows may be missing.
+    ///
+    /// # Errors
+    /// They can't be written.
+    pub fn finish(mut self) -> Result<(), SinkError> {
+        for number in 0..self.partitions.len() as u32 {
+            let dir = directory(&self.dir, &self.partitions[number as usize]);
+            self.close(number, &dir)?;
+        }
+        for (number, mut file) in std::mem::take(&mut self.bad) {
+            let path = directory(&self.dir, &self.partitions[number as usize]).join("bad.jsonl");
+            file.flush().map_err(at(&path))?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, partition: u32, dir: &Path) -> Result<(), SinkError> {
+        let Some(mut rows) = self.rows.remove(&partition) else { return Ok(()) };
+        rows.writer.finish().map_err(|e| encode(dir, &e))?;
+        rows.writer.flush().map_err(|e| encode(dir, &e))
+    }
+}
+
+/// A record that could not be decoded, as a line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Bad {
+    offset: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    index: Option<u32>,
+    code: String,
+    reason: String,
+    raw: String,
+    origin: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    headers: Vec<(String, String)>,
+    rows: u64,
+}
+
+impl From<&BadRecord> for Bad {
+    fn from(bad: &BadRecord) -> Self {
+        Bad {
+            offset: bad.offset,
+            index: bad.index,
+            code: bad.code.into(),
+            reason: bad.reason.clone(),
+            raw: hex(&bad.raw),
+            origin: bad.origin.clone(),
+            key: bad.key.as_deref().map(hex),
+            headers: bad.headers.iter().map(|(k, v)| (k.clone(), hex(v))).collect(),
+            rows: bad.rows,
+        }
+    }
+}
+
+impl Bad {
+    /// Back to a record; none if the line was tampered with.
+    pub(crate) fn record(self, partition: u32) -> Option<BadRecord> {
+        let headers = self.headers.into_iter().map(|(k, v)| Some((k, unhex(&v)?)));
+        Some(BadRecord {
+            partition,
+            offset: self.offset,
+            index: self.index,
+            before_row: 0,
+            // Codes are words of the program; the few there are live as long as it.
+            code: Box::leak(self.code.into_boxed_str()),
+            reason: self.reason,
+            raw: unhex(&self.raw)?,
+            origin: self.origin,
+            key: match self.key {
+                Some(key) => Some(unhex(&key)?),
+                None => None,
+            },
+            headers: headers.collect::<Option<_>>()?,
+            rows: self.rows,
+        })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect();
+    let digits = digits.filter(|d| d.len().is_multiple_of(2))?;
+    Some(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+/// The batch as long rows with the columns that tell where each came from.
+fn long(batch: &RecordBatch, spans: &[Span]) -> Result<RecordBatch, arrow_schema::ArrowError> {
+    let rows = batch.num_rows();
+    let (mut offset, mut index, mut record_ts) =
+        (Vec::with_capacity(rows), Vec::with_capacity(rows), Vec::with_capacity(rows));
+    for span in spans {
+        for row in 0..span.rows as u32 {
+            offset.push(span.offset);
+            index.push(span.first_index + row);
+            record_ts.push(span.record_ts);
+        }
+    }
+    let wide = batch.schema_ref().metadata().get(LAYOUT_KEY).is_some_and(|layout| layout == LAYOUT_WIDE);
+    let mut columns: Vec<(String, ArrayRef)> = if wide {
+        let cells = melt(batch);
+        offset = cells.rows.iter().map(|i| offset[*i]).collect();
+        index = cells.rows.iter().map(|i| index[*i]).collect();
+        record_ts = cells.rows.iter().map(|i| record_ts[*i]).collect();
+        cells.columns
+    } else {
+        let names = batch.schema_ref().fields().iter().map(|f| f.name().clone());
+        names.zip(batch.columns().iter().cloned()).collect()
+    };
+    columns.push((OFFSET.into(), Arc::new(Int64Array::from(offset))));
+    columns.push((INDEX.into(), Arc::new(UInt32Array::from(index))));
+    columns.push((RECORD_TS.into(), Arc::new(Int64Array::from(record_ts))));
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, array)| Field::new(name, array.data_type().clone(), true)).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, array)| array).collect())
+}
+
+struct Cells {
+    rows: Vec<usize>,
+    columns: Vec<(String, ArrayRef)>,
+}
+
+/// The cells of a wide batch in the order in which the engine reads them: row by row; a null cell is no sample.
+fn melt(batch: &RecordBatch) -> Cells {
+    let (mut rows, mut ts, mut tag, mut value) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let times = batch.column_by_name(TS).and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>());
+    let fields = batch.schema();
+    let tags: Vec<(&str, &Float64Array)> = fields
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .filter(|(field, _)| field.name() != TS)
+        .filter_map(|(field, array)| Some((field.name().as_str(), array.as_primitive_opt::<Float64Type>()?)))
+        .collect();
+    for row in 0..batch.num_rows() {
+        for (name, values) in tags.iter().filter(|(_, values)| values.is_valid(row)) {
+            rows.push(row);
+            ts.push(times.map_or(0, |t| t.value(row)));
+            tag.push(*name);
+            value.push(values.value(row));
+        }
+    }
+    let columns: Vec<(String, ArrayRef)> = vec![
+        (TS.into(), Arc::new(TimestampNanosecondArray::from(ts).with_timezone(UTC))),
+        (TAG.into(), Arc::new(StringArray::from(tag))),
+        (VALUE.into(), Arc::new(Float64Array::from(value))),
+    ];
+    Cells { rows, columns }
+}
+
+fn at(path: &Path) -> impl Fn(std::io::Error) -> SinkError {
+    let path = path.to_owned();
+    move |source| SinkError::Io { path: path.clone(), source }
+}
+
+fn encode(path: &Path, error: &dyn std::fmt::Display) -> SinkError {
+    SinkError::Encode { path: path.into(), reason: error.to_string() }
+}

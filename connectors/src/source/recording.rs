@@ -1,0 +1,224 @@
+//! A recording as a source: each partition's rows with the places they had, so that a journal fits.
+//!
+//! What is written is described in [`crate::sink::recording`]. Partitions come one after the other.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    iter::Peekable,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use arrow_array::{
+    Array, RecordBatch,
+    cast::AsArray,
+    types::{Int64Type, UInt32Type},
+};
+use arrow_ipc::reader::StreamReader;
+
+use crate::{
+    BadRecord, Polled, Source, SourceError, Span,
+    decode::rows::empty_batch,
+    sink::recording::{Bad, INDEX, MANIFEST, Manifest, OFFSET, RECORD_TS, VERSION, directory},
+};
+
+/// A recording that is read.
+pub struct RecordingSource {
+    dir: PathBuf,
+    partitions: Vec<(String, i32)>,
+    at: usize,
+    open: Option<Partition>,
+    batch_rows: usize,
+    cut_off: Vec<String>,
+}
+
+struct Partition {
+    files: std::vec::IntoIter<PathBuf>,
+    reader: Option<StreamReader<BufReader<File>>>,
+    bad: Peekable<std::vec::IntoIter<BadRecord>>,
+    rest: Option<RecordBatch>,
+}
+
+impl RecordingSource {
+    /// Whether a path is a recording.
+    #[must_use]
+    pub fn is_recording(path: &Path) -> bool {
+        path.join(MANIFEST).is_file()
+    }
+
+    /// Opens a recording. Batches have at most `batch_rows` rows.
+    ///
+    /// # Errors
+    /// It can't be read, or is of another version.
+    ///
+    /// # Panics
+    /// When `batch_rows` is zero, a bug of the caller.
+    pub fn open(dir: &Path, batch_rows: usize) -> Result<Self, SourceError> {
+        assert!(batch_rows > 0, "a batch has at least one row");
+        let path = dir.join(MANIFEST);
+        let text = fs::read(&path).map_err(at(&path))?;
+        let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| broken(&path, &e))?;
+        if manifest.version != VERSION {
+            let reason = format!("its version is {}, this program reads {VERSION}", manifest.version);
+            return Err(broken(&path, &reason));
+        }
+        let partitions = manifest.partitions;
+        Ok(RecordingSource {
+            dir: dir.into(),
+            partitions,
+            at: 0,
+            open: None,
+            batch_rows,
+            cut_off: Vec::new(),
+        })
+    }
+
+    /// Topic and partition of each partition number.
+    #[must_use]
+    pub fn partitions(&self) -> &[(String, i32)] {
+        &self.partitions
+    }
+
+    /// The checkpoint that a partition began with.
+    ///
+    /// # Errors
+    /// It is there and can't be read.
+    pub fn start(&self, partition: u32) -> Result<Option<Vec<u8>>, SourceError> {
+        let Some(name) = self.partitions.get(partition as usize) else { return Ok(None) };
+        let path = directory(&self.dir, name).join("start");
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at(&path)(error)),
+        }
+    }
+
+    /// Files that end in the middle of a batch: the stream was cut off while it was recorded.
+    #[must_use]
+    pub fn cut_off(&self) -> &[String] {
+        &self.cut_off
+    }
+
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        let Some(open) = &mut self.open else { return Ok(None) };
+        if let Some(rest) = open.rest.take() {
+            return Ok(Some(rest));
+        }
+        loop {
+            if let Some(reader) = &mut open.reader {
+                match reader.next() {
+                    Some(Ok(batch)) => return Ok(Some(batch)),
+                    None => {}
+                    Some(Err(error)) => self.cut_off.push(error.to_string()),
+                }
+                open.reader = None;
+            }
+            let Some(path) = open.files.next() else { return Ok(None) };
+            let file = BufReader::new(File::open(&path).map_err(at(&path))?);
+            match StreamReader::try_new(file, None) {
+                Ok(reader) => open.reader = Some(reader),
+                Err(error) => self.cut_off.push(format!("{}: {error}", path.display())),
+            }
+        }
+    }
+}
+
+impl Source for RecordingSource {
+    fn poll(&mut self, _deadline: Duration) -> Result<Option<Polled>, SourceError> {
+        loop {
+            let Some(name) = self.partitions.get(self.at) else { return Ok(None) };
+            let partition = self.at as u32;
+            if self.open.is_none() {
+                self.open = Some(Partition::open(&directory(&self.dir, name), partition)?);
+            }
+            let next = self.next_batch()?;
+            let Some(open) = &mut self.open else { return Ok(None) };
+            let Some(mut batch) = next else {
+                let bad: Vec<BadRecord> = open.bad.by_ref().collect();
+                (self.open, self.at) = (None, self.at + 1);
+                if bad.is_empty() {
+                    continue;
+                }
+                return Ok(Some(Polled { partition, batch: empty_batch(), spans: Vec::new(), bad }));
+            };
+            if batch.num_rows() > self.batch_rows {
+                open.rest = Some(batch.slice(self.batch_rows, batch.num_rows() - self.batch_rows));
+                batch = batch.slice(0, self.batch_rows);
+            }
+            let (batch, spans) = self.split(&batch)?;
+            let Some(open) = &mut self.open else { return Ok(None) };
+            let last = spans.last().map_or(i64::MIN, |s| s.offset);
+            let bad = std::iter::from_fn(|| open.bad.next_if(|b| b.offset <= last)).collect();
+            return Ok(Some(Polled { partition, batch, spans, bad }));
+        }
+    }
+}
+
+impl RecordingSource {
+    /// Takes the columns that tell places off the batch.
+    fn split(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<Span>), SourceError> {
+        let missing = || broken(&self.dir, &"a column of the recording is missing");
+        let offset = batch.column_by_name(OFFSET).and_then(|c| c.as_primitive_opt::<Int64Type>());
+        let index = batch.column_by_name(INDEX).and_then(|c| c.as_primitive_opt::<UInt32Type>());
+        let record_ts = batch.column_by_name(RECORD_TS).and_then(|c| c.as_primitive_opt::<Int64Type>());
+        let (offset, index) = (offset.ok_or_else(missing)?, index.ok_or_else(missing)?);
+        let record_ts = record_ts.ok_or_else(missing)?;
+        let mut spans: Vec<Span> = Vec::new();
+        for row in 0..batch.num_rows() {
+            let (offset, first_index) = (offset.value(row), index.value(row));
+            let record_ts = record_ts.is_valid(row).then(|| record_ts.value(row));
+            match spans.last_mut() {
+                Some(span)
+                    if span.offset == offset
+                        && span.record_ts == record_ts
+                        && span.first_index + span.rows as u32 == first_index =>
+                {
+                    span.rows += 1;
+                }
+                _ => spans.push(Span { rows: 1, offset, first_index, record_ts }),
+            }
+        }
+        let own = [OFFSET, INDEX, RECORD_TS];
+        let keep: Vec<usize> = (0..batch.num_columns())
+            .filter(|i| !own.contains(&batch.schema_ref().field(*i).name().as_str()))
+            .collect();
+        let batch = batch.project(&keep).map_err(|e| broken(&self.dir, &e))?;
+        Ok((batch, spans))
+    }
+}
+
+impl Partition {
+    fn open(dir: &Path, partition: u32) -> Result<Self, SourceError> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(dir).map_err(at(dir))? {
+            let path = entry.map_err(at(dir))?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            if name.starts_with("rows-") && name.ends_with(".arrows") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        let path = dir.join("bad.jsonl");
+        let mut bad = Vec::new();
+        if path.is_file() {
+            let file = BufReader::new(File::open(&path).map_err(at(&path))?);
+            for line in file.lines() {
+                let line = line.map_err(at(&path))?;
+                let record = serde_json::from_str::<Bad>(&line).ok().and_then(|bad| bad.record(partition));
+                // Only a last line can be torn, and then nobody missed it.
+                bad.extend(record);
+            }
+        }
+        Ok(Partition { files: files.into_iter(), reader: None, bad: bad.into_iter().peekable(), rest: None })
+    }
+}
+
+fn at(path: &Path) -> impl Fn(std::io::Error) -> SourceError {
+    let path = path.to_owned();
+    move |source| SourceError::Io { path: path.clone(), source }
+}
+
+fn broken(path: &Path, reason: &dyn std::fmt::Display) -> SourceError {
+    SourceError::Broken { path: path.into(), format: "recording", reason: reason.to_string() }
+}
