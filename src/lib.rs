@@ -7,4 +7,5 @@ pub mod config;
 pub mod control;
 pub mod live;
 pub mod run_dir;
+pub mod view;
 pub mod wiring;

@@ -5,15 +5,21 @@ use super::run::stop_flag;
 use crate::config;
 use crate::live::Live;
 use crate::run_dir::{Alerts, Summary};
+use crate::view::screen::Screen;
+use crate::view::{Look, Scale, Scene, Setup};
+use arrow_array::{Array, Float64Array, StringArray, TimestampNanosecondArray};
 use clap::builder::NonEmptyStringValueParser;
 use connectors::source::kafka::mock::MockBroker;
 use connectors::source::kafka::{KafkaConfig, KafkaSource, Offsets};
-use connectors::{Source, SourceError};
+use connectors::{Polled, Source, SourceError};
 use datasets::{DEMO_SCRIPT_TICKS, DEMO_TAGS, EPOCH_NS, demo_plant};
 use detectors::params::Span;
-use engine::{Catalogue, Event, Outputs, Transition, What};
+use engine::config::raw::Signals;
+use engine::payload::Served;
+use engine::{Catalogue, Event, Outputs, Pipeline, Transition, What};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +34,12 @@ pub struct Args {
     /// Print only the summary, as one JSON object on standard output.
     #[arg(long)]
     json: bool,
+    /// Print plain lines, as where standard output is no terminal, instead of the live view.
+    #[arg(long, conflicts_with = "json")]
+    plain: bool,
+    /// Draw the live view with ASCII glyphs only, as where the locale is not UTF-8.
+    #[arg(long)]
+    ascii: bool,
 }
 
 /// The summary of a run, and how many faults the plant really had.
@@ -43,41 +55,76 @@ pub struct DemoSummary {
 const TOPIC: &str = "demo.telemetry";
 const SEED: u64 = 1;
 
-/// Runs the demo and prints what happens as it happens.
+/// Runs the demo and shows what happens as it happens; a key or an interrupt ends it early.
 ///
 /// # Errors
-/// When the in-process Kafka can't be used.
+/// When the in-process Kafka or the terminal can't be used.
 pub fn run(args: &Args) -> Result<(), CommandError> {
     let length: Span = args.length.parse().map_err(|e| CommandError::Usage(format!("--for: {e}")))?;
     let length = Duration::from_nanos(length.to_ns().unsigned_abs());
     let stop = stop_flag()?;
-    let summary = play(length, &stop, &mut |line| {
-        if !args.json {
-            println!("{line}");
-        }
-    })?;
     if args.json {
+        let summary = play(length, &stop, &mut Lines(|_| {}))?;
         println!("{}", serde_json::to_string(&summary)?);
-    } else {
-        print!("{}", summary.run);
-        println!("the plant had {} faults", summary.labels);
+        return Ok(());
     }
+    let variable = |name: &str| std::env::var(name).ok();
+    let summary = if !args.plain && can_draw(variable) {
+        let look = Look::of(variable);
+        let look = Look { unicode: look.unicode && !args.ascii, ..look };
+        let screen = Screen::open(scene(length), look, stop.clone()).map_err(terminal)?;
+        let summary = play(length, &stop, &mut Watched(&screen))?;
+        screen.close().map_err(terminal)?;
+        summary
+    } else {
+        play(length, &stop, &mut Lines(|line| println!("{line}")))?
+    };
+    print!("{}", summary.run);
+    println!("the plant had {} faults", summary.labels);
     Ok(())
 }
 
-/// Plays one round of the plant's script in `length`, telling each event as a line.
+/// Whether standard output is a terminal that knows more than lines.
+fn can_draw(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let kind = variable("TERM").unwrap_or_default();
+    std::io::stdout().is_terminal() && !kind.is_empty() && kind != "dumb"
+}
+
+fn terminal(source: std::io::Error) -> CommandError {
+    CommandError::Io { path: "terminal".into(), source }
+}
+
+/// Who is shown what happens.
+pub trait Show {
+    /// What was just taken, and what came of it.
+    fn show(&mut self, step: &Step<'_>);
+}
+
+/// What was taken from Kafka in one go, and what came of it.
+#[derive(Clone, Copy)]
+pub struct Step<'a> {
+    /// Rows as they came in; none: the end of the input.
+    pub polled: Option<&'a Polled>,
+    /// What the engine put out.
+    pub out: &'a Outputs,
+    /// The engine, once it has rows.
+    pub pipeline: Option<&'a Pipeline>,
+    /// Wall time since the demo began.
+    pub elapsed: Duration,
+}
+
+/// Plays one round of the plant's script in `length`.
 ///
 /// # Errors
 /// As [`run`].
-pub fn play(
-    length: Duration,
-    stop: &AtomicBool,
-    tell: &mut dyn FnMut(String),
-) -> Result<DemoSummary, CommandError> {
+pub fn play(length: Duration, stop: &AtomicBool, show: &mut dyn Show) -> Result<DemoSummary, CommandError> {
     let began = Instant::now();
-    let plan = Arc::new(
-        config::assemble(include_str!("plant.toml"), Path::new("plant.toml"), |_| Ok(catalogue()))?.plan,
-    );
+    let mut plan = assembled()?.plan;
+    for group in &mut plan.groups {
+        // The chart shows what is served while all is well, too. What is judged stays the same.
+        group.raw.signals = Signals::Every;
+    }
+    let plan = Arc::new(plan);
     let broker = MockBroker::start(&[(TOPIC, 1)])?;
     let kafka = format!(
         "brokers = {:?}\ntopics = [{TOPIC:?}]\nmax_wait = \"20ms\"\ndecode.json = {{ ts_unit = \"ns\" }}",
@@ -97,7 +144,9 @@ pub fn play(
             (taken, last_row) = (taken + rows, Instant::now());
         }
         live.take(&polled, &mut out)?;
-        report(&mut out, &mut alerts, tell);
+        alerts.add(&out.events);
+        tell(show, Some(&polled), &out, &live, began);
+        forget(&mut out);
         if !more && taken >= producer.sent {
             break;
         }
@@ -107,9 +156,27 @@ pub fn play(
         }
     }
     live.end(&mut out);
-    report(&mut out, &mut alerts, tell);
+    alerts.add(&out.events);
+    tell(show, None, &out, &live, began);
     let run = Summary::new(live.pipelines(), alerts, &plan.digest, began.elapsed().as_secs_f64());
     Ok(DemoSummary { run, labels: demo_plant(SEED).labels(1).len() as u64 })
+}
+
+fn tell(show: &mut dyn Show, polled: Option<&Polled>, out: &Outputs, live: &Live, began: Instant) {
+    let pipeline = live.pipelines().next();
+    show.show(&Step { polled, out, pipeline, elapsed: began.elapsed() });
+}
+
+fn forget(out: &mut Outputs) {
+    out.verdicts.clear();
+    out.events.clear();
+    out.values.clear();
+    out.late.clear();
+    out.dead.clear();
+}
+
+fn assembled() -> Result<config::Loaded, config::FileError> {
+    config::assemble(include_str!("plant.toml"), Path::new("plant.toml"), |_| Ok(catalogue()))
 }
 
 fn catalogue() -> Catalogue {
@@ -153,24 +220,76 @@ impl Producer<'_> {
     }
 }
 
-/// Tells the events in their order.
-fn report(out: &mut Outputs, alerts: &mut Alerts, tell: &mut dyn FnMut(String)) {
-    alerts.add(&out.events);
-    let mut lines: Vec<(i64, String)> =
-        out.events.drain(..).map(|event| (event.at, describe(&event))).collect();
-    for value in out.values.drain(..).filter(|v| v.horizon_ns > 0 && v.horizon_ns % 10_000_000_000 == 0) {
-        let (at, horizon) = (seconds(value.ts), value.horizon_ns / 1_000_000_000);
-        let (value, lo, hi) = (value.value, value.lo, value.hi);
-        let line = format!("{at:>5} s  served by a model for {horizon} s: {value:.2} in [{lo:.2}, {hi:.2}]");
-        lines.push((at * 1_000_000_000 + EPOCH_NS, line));
+/// Tells each event as a line, in their order.
+pub struct Lines<F: FnMut(String)>(pub F);
+
+impl<F: FnMut(String)> Show for Lines<F> {
+    fn show(&mut self, step: &Step<'_>) {
+        let mut lines: Vec<(i64, String)> =
+            step.out.events.iter().map(|event| (event.at, describe(event))).collect();
+        let told = step.out.values.iter().filter(|v| v.horizon_ns > 0 && v.horizon_ns % 10_000_000_000 == 0);
+        for value in told {
+            let (at, horizon) = (seconds(value.ts), value.horizon_ns / 1_000_000_000);
+            let (value, lo, hi) = (value.value, value.lo, value.hi);
+            let line =
+                format!("{at:>5} s  served by a model for {horizon} s: {value:.2} in [{lo:.2}, {hi:.2}]");
+            lines.push((at * 1_000_000_000 + EPOCH_NS, line));
+        }
+        lines.sort();
+        for (_, line) in lines {
+            (self.0)(line);
+        }
     }
-    lines.sort();
-    for (_, line) in lines {
-        tell(line);
+}
+
+/// Feeds the live view.
+struct Watched<'a>(&'a Screen);
+
+impl Show for Watched<'_> {
+    fn show(&mut self, step: &Step<'_>) {
+        feed(&mut self.0.scene(), step);
     }
-    out.verdicts.clear();
-    out.late.clear();
-    out.dead.clear();
+}
+
+/// Puts what happened into a scene made by [`scene`].
+pub fn feed(scene: &mut Scene, step: &Step<'_>) {
+    if let Some(polled) = step.polled {
+        samples(polled, |tag, ts, value| scene.sample(tag, ts, value));
+    }
+    let Some(pipeline) = step.pipeline else { return };
+    let signals = pipeline.signals();
+    for value in &step.out.values {
+        scene.serve(&Served::new(value, &signals[value.group as usize].0, pipeline));
+    }
+    for event in &step.out.events {
+        scene.tell(event);
+    }
+    scene.advance(step.elapsed, pipeline.counters(), pipeline.progress());
+}
+
+/// The demo's plant before its first row.
+pub fn scene(length: Duration) -> Scene {
+    let span_ns = DEMO_SCRIPT_TICKS as i64 * 1_000_000_000;
+    let mut scene = Scene::new(Setup { start_ns: EPOCH_NS, span_ns, period_ns: 1_000_000_000, length });
+    for tag in &DEMO_TAGS {
+        scene.add_tag(tag.name, Scale { unit: tag.unit.into(), fail: tag.fail, suspect: tag.suspect });
+    }
+    for group in assembled().iter().flat_map(|loaded| &loaded.plan.groups) {
+        scene.add_signal(&group.raw.id, &group.raw.members);
+    }
+    scene
+}
+
+/// The rows of the demo's topic: long, and without a value where the quality is bad.
+fn samples(polled: &Polled, mut each: impl FnMut(&str, i64, f64)) {
+    let column = |name| polled.batch.column_by_name(name);
+    let ts = column(connectors::TS).and_then(|c| c.as_any().downcast_ref::<TimestampNanosecondArray>());
+    let tag = column(connectors::TAG).and_then(|c| c.as_any().downcast_ref::<StringArray>());
+    let value = column(connectors::VALUE).and_then(|c| c.as_any().downcast_ref::<Float64Array>());
+    let (Some(ts), Some(tag), Some(value)) = (ts, tag, value) else { return };
+    for i in 0..polled.batch.num_rows() {
+        each(tag.value(i), ts.value(i), if value.is_valid(i) { value.value(i) } else { f64::NAN });
+    }
 }
 
 fn seconds(ts: i64) -> i64 {

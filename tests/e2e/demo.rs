@@ -2,14 +2,14 @@
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use truegauge::cmd::demo::{Lines, play};
 
 /// Given the plant's script in three seconds, then each kind of trouble is told and every row is accounted for.
 #[test]
 fn the_demo_shows_every_kind_of_trouble() {
     let mut lines = Vec::new();
     let stop = AtomicBool::new(false);
-    let told = truegauge::cmd::demo::play(Duration::from_secs(3), &stop, &mut |line| lines.push(line))
-        .expect("it plays");
+    let told = play(Duration::from_secs(3), &stop, &mut Lines(|line| lines.push(line))).expect("it plays");
     let text = lines.join("\n");
     for wanted in [
         "ALERT    range of pump1.flow",
