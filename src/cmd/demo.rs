@@ -137,7 +137,7 @@ pub fn play(length: Duration, stop: &AtomicBool, show: &mut dyn Show) -> Result<
         Producer { broker: &broker, rows: demo_plant(SEED).peekable(), length, began, sent: 0 };
     let (mut taken, mut last_row) = (0u64, Instant::now());
     loop {
-        let more = producer.send_due()? && !stop.load(Ordering::Relaxed);
+        let more = !stop.load(Ordering::Relaxed) && producer.send_due()?;
         let Some(polled) = source.poll(Duration::from_millis(20))? else { break };
         let rows = polled.batch.num_rows() as u64 + polled.bad.len() as u64;
         if rows > 0 {

@@ -1,7 +1,7 @@
 //! Turns a view into cells. No background is ever set: it is the terminal's own.
 
 use super::chart::{self, MEASURED, MEMBERS, SUBSTITUTED, letter};
-use super::{Alarm, Look, Scene, Signal, View};
+use super::{Alarm, Look, Scene, Signal, Tone, View};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -165,8 +165,11 @@ impl Page<'_> {
             ["in", "processed", "late", "dead", "duplicate", "shed", "held"]
         };
         let counts = [c.rows_in, c.processed, c.late, c.dead_letters, c.duplicates, c.shed, c.held];
-        let mut spans = Vec::new();
+        let (mut spans, short) = (Vec::new(), area.width < 78);
         for (i, (word, count)) in words.iter().zip(counts).enumerate() {
+            if short && i > 1 && count == 0 {
+                continue;
+            }
             let join = ["", " = "].get(i).unwrap_or(&" + ");
             let style = match i {
                 0 | 1 => Style::new(),
@@ -175,6 +178,9 @@ impl Page<'_> {
             };
             spans.push(Span::raw(*join));
             spans.push(Span::styled(format!("{word} {count}"), style));
+        }
+        if short {
+            spans.push(Span::styled(" + others 0", Style::new().add_modifier(Modifier::DIM)));
         }
         if !c.balanced() {
             spans.push(Span::styled("  DOES NOT BALANCE", self.pen.of(Color::Red)));
@@ -197,10 +203,13 @@ impl Page<'_> {
                 words.push(Span::raw(format!("  {}", latest(signal))));
             }
             None => {
-                if let Some((_, value)) = track.and_then(|t| t.samples.back()) {
-                    let value = if value.is_nan() { "missing".into() } else { format!("{value:.2}") };
-                    words.push(Span::raw(format!("  measured {value}")));
-                }
+                let red = self.pen.of(Color::LightRed).add_modifier(Modifier::BOLD);
+                words.push(match track.and_then(|t| t.samples.back()) {
+                    Some((ts, _)) if self.scene.silent(*ts) => Span::styled("  silent", red),
+                    Some((_, value)) if value.is_nan() => Span::styled("  missing", red),
+                    Some((_, value)) => Span::raw(format!("  measured {value:.2}")),
+                    None => Span::raw("  waiting for rows"),
+                });
             }
         }
         self.heading(area, words);
@@ -287,10 +296,9 @@ impl Page<'_> {
     fn standing<'a>(&self, name: &str, standing: &'a str) -> (&'a str, Style) {
         let scene = self.scene;
         let last = scene.tags.iter().find(|t| t.name == name).and_then(|t| t.samples.back());
-        let silent = |ts: i64| scene.now_ns.saturating_sub(ts) > 3 * scene.setup.period_ns;
         let red = self.pen.of(Color::LightRed).add_modifier(Modifier::BOLD);
         match last {
-            Some((ts, _)) if silent(*ts) => ("silent", red),
+            Some((ts, _)) if scene.silent(*ts) => ("silent", red),
             Some((_, value)) if value.is_nan() => ("missing", red),
             _ if standing == "active" => ("ok", Style::new().add_modifier(Modifier::DIM)),
             _ => (standing, self.pen.of(Color::Yellow).add_modifier(Modifier::BOLD)),
@@ -344,9 +352,14 @@ impl Page<'_> {
         let room = usize::from(area.height - 1);
         let log = &self.scene.log;
         let scene = self.scene;
-        for (i, (at, text)) in log.iter().skip(log.len().saturating_sub(room)).enumerate() {
-            let line = format!("{:>5} s  {text}", scene.seconds(*at));
-            self.line(area, 1 + i as u16, vec![Span::raw(line)]);
+        for (i, entry) in log.iter().skip(log.len().saturating_sub(room)).enumerate() {
+            let line = format!("{:>5} s  {}", scene.seconds(entry.at), entry.text);
+            let style = match entry.tone {
+                Tone::Plain => Style::new(),
+                Tone::Fallback => self.pen.of(SUBSTITUTED).add_modifier(Modifier::BOLD),
+                Tone::Back => self.pen.of(MEASURED).add_modifier(Modifier::BOLD),
+            };
+            self.line(area, 1 + i as u16, vec![Span::styled(line, style)]);
         }
     }
 

@@ -49,7 +49,7 @@ pub struct Scene {
     signals: Vec<Signal>,
     /// In the order they fired.
     alarms: Vec<Alarm>,
-    log: VecDeque<(i64, String)>,
+    log: VecDeque<Entry>,
     /// Where something happened last.
     focus: String,
 }
@@ -94,6 +94,24 @@ struct Alarm {
     fired_ns: i64,
     resolved_ns: Option<i64>,
     why: String,
+}
+
+/// A line of the log.
+#[derive(Debug, Clone)]
+struct Entry {
+    at: i64,
+    text: String,
+    tone: Tone,
+}
+
+/// What a line of the log is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tone {
+    Plain,
+    /// A signal switches to its fallback.
+    Fallback,
+    /// A signal is measured again.
+    Back,
 }
 
 impl Scene {
@@ -167,7 +185,13 @@ impl Scene {
                 }
             }
             What::Signal { signal, from, to, reason, .. } => {
-                keep(&mut self.log, (at, format!("{signal}: {from} -> {to} ({reason})")), LINES);
+                let serving = |state: &str| matches!(state, "degraded" | "recovering");
+                let (tone, moment) = match (serving(from), serving(to)) {
+                    (false, true) => (Tone::Fallback, ", a model serves"),
+                    (true, false) if to != "failed" && to != "held" => (Tone::Back, ", measured again"),
+                    _ => (Tone::Plain, ""),
+                };
+                self.note(at, format!("{signal}: {from} -> {to}{moment} ({reason})"), tone);
                 if let Some(s) = self.signals.iter_mut().find(|s| s.name == *signal) {
                     (s.state, s.since_ns) = (to.clone(), at);
                 }
@@ -176,7 +200,7 @@ impl Scene {
                 }
             }
             What::Member { group, member, from, to } => {
-                keep(&mut self.log, (at, format!("{member} of {group}: {from} -> {to}")), LINES);
+                self.note(at, format!("{member} of {group}: {from} -> {to}"), Tone::Plain);
                 let members =
                     self.signals.iter_mut().filter(|s| s.name == *group).flat_map(|s| &mut s.members);
                 for (_, standing) in members.filter(|(name, _)| name == member) {
@@ -187,9 +211,18 @@ impl Scene {
                 }
             }
             What::Future { tag, .. } => {
-                keep(&mut self.log, (at, format!("a row of {tag} from the future was set aside")), LINES);
+                self.note(at, format!("a row of {tag} from the future was set aside"), Tone::Plain);
             }
         }
+    }
+
+    fn note(&mut self, at: i64, text: String, tone: Tone) {
+        keep(&mut self.log, Entry { at, text, tone }, LINES);
+    }
+
+    /// Whether a tag that reported last at this time should have reported since.
+    fn silent(&self, last: i64) -> bool {
+        self.now_ns.saturating_sub(last) > 3 * self.setup.period_ns
     }
 
     /// How far the run is: wall time since it began, rows by fate, and the newest time of the data.
