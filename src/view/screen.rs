@@ -18,6 +18,8 @@ pub struct Screen {
 struct Shared {
     scene: Mutex<Scene>,
     over: AtomicBool,
+    /// The terminal was given back. Twice would put the cursor back on what was printed meanwhile.
+    restored: AtomicBool,
 }
 
 impl Screen {
@@ -27,12 +29,17 @@ impl Screen {
     /// When the terminal can't be taken.
     pub fn open(scene: Scene, look: Look, stop: Arc<AtomicBool>) -> io::Result<Self> {
         let view = View::new(look, scene.clone());
-        let shared = Arc::new(Shared { scene: Mutex::new(scene), over: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            scene: Mutex::new(scene),
+            over: AtomicBool::new(false),
+            restored: AtomicBool::new(false),
+        });
         // Its panic hook gives the terminal back before the message is printed.
         let terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
         let (hook, panicked) = (std::panic::take_hook(), shared.clone());
         std::panic::set_hook(Box::new(move |info| {
             panicked.over.store(true, Ordering::Relaxed);
+            panicked.restored.store(true, Ordering::Relaxed);
             hook(info);
         }));
         let mut screen = Screen { shared: shared.clone(), thread: None };
@@ -66,7 +73,9 @@ impl Screen {
         self.shared.over.store(true, Ordering::Relaxed);
         let Some(thread) = self.thread.take() else { return Ok(()) };
         let told = thread.join();
-        ratatui::restore();
+        if !self.shared.restored.swap(true, Ordering::Relaxed) {
+            ratatui::restore();
+        }
         told.unwrap_or_else(|_| Err(io::Error::other("the view panicked")))
     }
 }
