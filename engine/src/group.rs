@@ -360,8 +360,9 @@ impl Group {
             }
         }
         let Some(exclusion) = &self.exclusion else { return };
-        // A middle value that nobody else agrees with blames nobody.
-        let isolatable = vote.outcome == Outcome::Voted && agreeing(vote) >= 2;
+        // A middle value that nobody else agrees with blames nobody; two that agree blame who is not among them, also when
+        // the others are excluded and no longer vote.
+        let isolatable = agreeing(vote) >= 2 && matches!(vote.outcome, Outcome::Voted | Outcome::Pair);
         let blamed = if isolatable { miscompare } else { 0 };
         let changes = exclusion.step(&mut self.memory.members, blamed, missing, 2);
         for change in changes.as_slice() {
