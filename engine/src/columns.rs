@@ -20,6 +20,12 @@ pub enum BatchError {
         /// What it is.
         got: String,
     },
+    /// A column that is never null has nulls.
+    #[error("column `{column}` has nulls; rows without it must not reach the engine")]
+    Null {
+        /// The column.
+        column: &'static str,
+    },
     /// The batch has qualities, but the configuration does not say what they mean.
     #[error(
         "the data has a quality column; say what its codes mean: `[quality] scheme = \"opcua\"` (or \"opcda\", \"qartod\", or lists of codes)"
@@ -39,7 +45,8 @@ pub(crate) struct Flat {
     /// NaN where missing.
     pub(crate) value: Vec<f64>,
     pub(crate) class: Vec<Class>,
-    pub(crate) seq: Vec<i64>,
+    /// Empty without such a column; `None` for a row that has none.
+    pub(crate) seq: Vec<Option<i64>>,
     /// Row of the batch; empty when slots are rows.
     pub(crate) row: Vec<u32>,
     /// Names of the slots whose tag was refused.
@@ -81,11 +88,17 @@ impl Flat {
         let ts = column(batch, "ts", "Timestamp(ns)", &DataType::is_temporal)?;
         let ts = ts.as_primitive_opt::<TimestampNanosecondType>();
         let ts = ts.ok_or_else(|| wrong("ts", "Timestamp(ns)", batch))?;
+        if ts.null_count() > 0 {
+            return Err(BatchError::Null { column: "ts" });
+        }
         if batch.schema_ref().metadata().get(LAYOUT).is_some_and(|l| l == "wide") {
             return self.read_wide(batch, ts.values(), intern);
         }
         self.ts.extend_from_slice(ts.values());
         let tag = column(batch, "tag", "Utf8 or Dictionary(Int32, Utf8)", &|_| true)?;
+        if tag.logical_null_count() > 0 {
+            return Err(BatchError::Null { column: "tag" });
+        }
         if let Some(names) = tag.as_string_opt::<i32>() {
             for name in names.iter() {
                 self.tag.push(intern(name.unwrap_or("")));
@@ -122,7 +135,7 @@ impl Flat {
         self.read_quality(batch, plan)?;
         if let Some(seq) = batch.column_by_name("seq") {
             let seq = seq.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong("seq", "Int64", batch))?;
-            self.seq.extend_from_slice(seq.values());
+            self.seq.extend(seq.iter());
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ struct Seen {
     value: f64,
     present: bool,
     usable: bool,
+    uncertain: bool,
 }
 
 /// A member's row on its way through the group.
@@ -34,6 +35,7 @@ pub(crate) struct Entry {
     pub(crate) value: f64,
     pub(crate) present: bool,
     pub(crate) usable: bool,
+    pub(crate) uncertain: bool,
 }
 
 /// What happened to the row.
@@ -97,8 +99,9 @@ pub(crate) struct Group {
     /// Changed since its wake-up was noted, and the earliest wake-up noted.
     touched: bool,
     noted: i64,
-    /// Scratch of a tick.
+    /// Scratch of a tick: the panel, and the members whose samples are uncertain.
     panel: Vec<MemberSample>,
+    uncertain: u32,
 }
 
 impl Group {
@@ -143,6 +146,7 @@ impl Group {
             touched: true,
             noted: i64::MAX,
             panel: Vec::new(),
+            uncertain: 0,
         }
     }
 
@@ -178,6 +182,7 @@ impl Group {
             value: entry.value,
             present: entry.present,
             usable: entry.usable,
+            uncertain: entry.uncertain,
         });
         if self.idle() || self.plan.reference == Some(member) || self.next == Some(None) {
             self.next = None;
@@ -188,7 +193,7 @@ impl Group {
     /// Closes the ticks that the members' released samples make due.
     fn close_due(&mut self, out: &mut Outputs) {
         while let Some(k) = self.next_tick().filter(|k| self.due(*k)) {
-            self.tick(k, out);
+            self.tick(self.leap(k, self.due_until()), out);
         }
     }
 
@@ -207,8 +212,26 @@ impl Group {
             if k >= bound || !past {
                 break;
             }
-            self.tick(k, out);
+            let before = if ended { p } else { p.saturating_sub(self.plan.grace) };
+            self.tick(self.leap(k, before.min(bound).saturating_sub(1)), out);
         }
+    }
+
+    /// Tick `k` is due; a signal that is held by command says nothing at its ticks, so of those up to `until` only the
+    /// last one is closed, and a long silence costs nothing.
+    fn leap(&self, k: i64, until: i64) -> i64 {
+        if !self.memory.held_by_command {
+            return k;
+        }
+        let own = |m: usize| self.memory.seen[m].iter().map(|s| s.ts).filter(|ts| *ts > k).min();
+        let until = self.plan.reference.and_then(own).map_or(until, |ts| until.min(ts - 1));
+        if until <= k {
+            return k;
+        }
+        let period = i128::from(self.plan.period);
+        let steps = (i128::from(until) - i128::from(k)) / period;
+        // No further than `until`, which fits.
+        (i128::from(k) + steps * period) as i64
     }
 
     /// Progress beyond which the next tick is past, if that is sooner than what was noted.
@@ -270,12 +293,22 @@ impl Group {
         memory.closed.is_none_or(|closed| next > closed).then_some(next)
     }
 
+    /// The last time at which a tick is due.
+    fn due_until(&self) -> i64 {
+        let (lowest, highest) = self.reach();
+        let held = self.memory.held.iter().flatten().min().copied().unwrap_or(i64::MAX);
+        lowest.max(highest.saturating_sub(self.plan.wait).min(held).saturating_sub(1))
+    }
+
+    /// The smallest and the largest of the members' last released times.
+    fn reach(&self) -> (i64, i64) {
+        let each = self.memory.last.iter();
+        each.fold((i64::MAX, i64::MIN), |(lowest, highest), ts| (lowest.min(*ts), highest.max(*ts)))
+    }
+
     fn due(&self, k: i64) -> bool {
         let memory = &self.memory;
-        let (mut lowest, mut highest) = (i64::MAX, i64::MIN);
-        for ts in &memory.last {
-            (lowest, highest) = (lowest.min(*ts), highest.max(*ts));
-        }
+        let (lowest, highest) = self.reach();
         if lowest >= k {
             return true;
         }
@@ -288,6 +321,7 @@ impl Group {
         let mut panel = std::mem::take(&mut self.panel);
         panel.clear();
         let mut any = false;
+        self.uncertain = 0;
         for (m, seen) in self.memory.seen.iter_mut().enumerate() {
             // The first sample with the largest time at or before the tick; what is older is never needed again.
             let mut sample = MemberSample { value: f64::NAN, age_ns: 0, present: false, eligible: false };
@@ -308,6 +342,7 @@ impl Group {
                         present: best.present,
                         eligible: best.usable && voting,
                     };
+                    self.uncertain |= u32::from(best.uncertain) << m;
                     any = true;
                 }
             }
@@ -452,6 +487,9 @@ impl Group {
             _ if panel.iter().any(|m| m.present) => (Source::None, status::SENSOR_FAILURE),
             _ => (Source::None, status::NO_COMMUNICATION),
         };
+        // What an uncertain sample had a part in is no better than uncertain.
+        let doubtful = code == status::GOOD && vote.voted & self.uncertain != 0;
+        let code = if doubtful { status::SUB_NORMAL } else { code };
         let (value, lo, hi, horizon_ns) = match estimate.filter(|_| now_serving) {
             Some(e) => (e.value, e.lo, e.hi, e.horizon_ns),
             None if measured => (vote.value, f64::NAN, f64::NAN, 0),

@@ -8,7 +8,7 @@ use crate::config::plan::{Class, Plan};
 use crate::group::{Entry, Group, Kind};
 use crate::intake::{Content, JournalEntry, Span};
 use crate::keyed::Store;
-use crate::limits::JUMPERS;
+use crate::limits::{FUTURE_TAGS, JUMPERS};
 use crate::output::{Counters, DeadRow, Event, FlagCounts, LateRow, Outputs, State, What};
 use crate::rule::{self, Batch, Marks, Rule, Run, Scratch};
 use arrow_array::RecordBatch;
@@ -35,6 +35,8 @@ pub struct Pipeline {
     /// Deadlines before this were past when a row that still waits came in, by tag; empty between calls.
     past: BTreeMap<u32, i64>,
     jumpers: Vec<Row>,
+    /// The last future row of each tag, bounded by [`FUTURE_TAGS`].
+    futures: BTreeMap<u32, Future>,
     progress: Option<i64>,
     clock: Option<i64>,
     arrivals: u64,
@@ -46,6 +48,9 @@ pub struct Pipeline {
     timed: bool,
     work: Work,
 }
+
+/// A future row: its time, quality class and value.
+type Future = (i64, u8, u64);
 
 /// A row that its tag's rules are about to judge.
 #[derive(Clone, Copy)]
@@ -110,6 +115,7 @@ struct Snapshot {
     groups: Vec<Vec<u8>>,
     held: Vec<(u32, Vec<(Row, u64)>)>,
     jumpers: Vec<Row>,
+    futures: Vec<(u32, Future)>,
     progress: Option<i64>,
     clock: Option<i64>,
     arrivals: u64,
@@ -138,6 +144,7 @@ impl Pipeline {
             held: BTreeMap::new(),
             past: BTreeMap::new(),
             jumpers: Vec::new(),
+            futures: BTreeMap::new(),
             progress: None,
             clock: None,
             arrivals: 0,
@@ -309,7 +316,7 @@ impl Pipeline {
                 ts: flat.ts[i],
                 value: flat.value[i],
                 class: flat.class[i] as u8,
-                seq: flat.seq.get(i).copied(),
+                seq: flat.seq.get(i).copied().flatten(),
                 offset: span.offset,
                 index: span.first_index.wrapping_add((at - span_start) as u32),
             };
@@ -321,7 +328,7 @@ impl Pipeline {
             match (span.record_ts, self.plan.time.max_jump) {
                 (Some(record), _) => {
                     if row.ts > record.saturating_add(self.plan.time.max_ahead) {
-                        self.future(&row, record, out);
+                        self.future(&row, out);
                     } else {
                         self.admit(&row, out);
                     }
@@ -363,7 +370,7 @@ impl Pipeline {
     fn jump(&mut self, row: Row, jump: i64, out: &mut Outputs) {
         if self.progress.is_some_and(|p| row.ts <= p.saturating_add(jump)) {
             for jumper in std::mem::take(&mut self.jumpers) {
-                self.future(&jumper, jumper.ts, out);
+                self.future(&jumper, out);
             }
             return self.admit(&row, out);
         }
@@ -373,7 +380,7 @@ impl Pipeline {
                 self.jumpers.iter().fold((i64::MAX, i64::MIN), |(lo, hi), r| (lo.min(r.ts), hi.max(r.ts)));
             if hi.saturating_sub(lo) > jump {
                 let first = self.jumpers.remove(0);
-                return self.future(&first, first.ts, out);
+                return self.future(&first, out);
             }
             for jumper in std::mem::take(&mut self.jumpers) {
                 self.admit(&jumper, out);
@@ -381,15 +388,21 @@ impl Pipeline {
         }
     }
 
-    /// A row from the future touches no progress and no state.
-    fn future(&mut self, row: &Row, at: i64, out: &mut Outputs) {
+    /// A row from the future touches no progress and no state; one that repeats the tag's last one says nothing new.
+    fn future(&mut self, row: &Row, out: &mut Outputs) {
         self.counters.processed += 1;
         self.counters.future += 1;
-        let tag = self.names[row.tag as usize].to_string();
         let (class, bits) = row.same_as();
+        let known = (self.futures.len() < FUTURE_TAGS || self.futures.contains_key(&row.tag))
+            .then(|| self.futures.insert(row.tag, (row.ts, class, bits)))
+            .flatten();
+        if known == Some((row.ts, class, bits)) {
+            return;
+        }
+        let tag = self.names[row.tag as usize].to_string();
         let key = ["future", &tag, &row.ts.to_string(), &format!("{class} {bits}")];
         out.events.push(Event::new(
-            at,
+            row.ts,
             &key,
             What::Future { tag: tag.clone(), ts: row.ts, value: row.value() },
         ));
@@ -535,6 +548,7 @@ impl Pipeline {
                 value: row.value,
                 present: row.value.is_finite(),
                 usable: false,
+                uncertain: false,
             };
             self.work.entries.push((row.tag, slot, entry));
         }
@@ -597,6 +611,7 @@ impl Pipeline {
             let good = at.is_some() && entry.present && work.released[slot as usize].class == Class::Good;
             let uncertain = at.is_some() && entry.present && !good;
             let failed = at.is_some_and(|at| work.failed[at]);
+            entry.uncertain = uncertain;
             for &(g, m) in &self.memberships[tag as usize] {
                 let raw = &self.groups[g].plan.raw;
                 entry.usable = (good || uncertain && raw.allow_uncertain) && !(raw.own_qc && failed);
@@ -749,7 +764,7 @@ impl Pipeline {
     /// ticks up to the first at or after progress; alerts stay as they are.
     pub fn end(&mut self, whole: Option<i64>, out: &mut Outputs) {
         for jumper in std::mem::take(&mut self.jumpers) {
-            self.future(&jumper, jumper.ts, out);
+            self.future(&jumper, out);
         }
         self.clock = self.clock.max(whole);
         self.ended = true;
@@ -776,6 +791,7 @@ impl Pipeline {
             groups: self.groups.iter().map(|g| g.save().unwrap_or_default()).collect(),
             held: self.held.iter().map(|(t, w)| (*t, w.clone())).collect(),
             jumpers: self.jumpers.clone(),
+            futures: self.futures.iter().map(|(t, f)| (*t, *f)).collect(),
             progress: self.progress,
             clock: self.clock,
             arrivals: self.arrivals,
@@ -809,6 +825,7 @@ impl Pipeline {
         }
         pipeline.held = saved.held.into_iter().collect();
         pipeline.jumpers = saved.jumpers;
+        pipeline.futures = saved.futures.into_iter().collect();
         (pipeline.progress, pipeline.clock) = (saved.progress, saved.clock);
         (pipeline.arrivals, pipeline.applied) = (saved.arrivals, saved.applied);
         pipeline.counters = saved.counters;

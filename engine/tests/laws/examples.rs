@@ -1,7 +1,13 @@
 //! Single cases that the random logs rarely reach, each with the smallest log that shows it.
 
-use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray};
-use engine::{Outputs, Pipeline, Plan, ServedValue, Source, State, What, status};
+use arrow_array::{
+    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array,
+};
+use engine::{
+    BatchError, Content, JournalEntry, Outputs, Pipeline, Plan, ServedValue, Source, Span, State, Transition,
+    What, status,
+};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const GROUP: &str = r#"
@@ -120,4 +126,117 @@ fn an_infinite_member_is_missing() {
     let flags: Vec<u8> = out.verdicts.iter().map(|v| v.flag as u8).collect();
     assert_eq!(flags, [1, 1, 9]);
     assert_eq!((last(&out).value, last(&out).state), (1.25, State::Normal));
+}
+
+/// Given a row from the future that is sent again, then it is told once, with its own time, also after a restart; another
+/// one is told too.
+#[test]
+fn a_repeated_future_row_is_told_once() {
+    let text = "[time]\nmax_ahead = \"10ns\"\n";
+    let mut at = At::new(text);
+    let span = |offset, record_ts| Span { rows: 1, offset, first_index: 0, record_ts: Some(record_ts) };
+    for (offset, (ts, record_ts)) in [(900, 5), (900, 7), (900, 8), (901, 9)].into_iter().enumerate() {
+        let spans = [span(offset as i64, record_ts)];
+        at.pipeline.push_rows(&batch(&[(ts, "a", 1.0)]), &spans, &mut at.out).expect("a canonical batch");
+        let plan = Arc::new(Plan::parse(text, None).expect("a configuration"));
+        at.pipeline = Pipeline::restore(plan, &at.pipeline.snapshot()).expect("a snapshot");
+    }
+    assert_eq!(at.pipeline.counters().future, 4);
+    let told: Vec<i64> = at.end().events.iter().map(|e| e.at).collect();
+    assert_eq!(told, [900, 901]);
+}
+
+/// Given a sequence number that lets an alert start twice at one time, then these are two alerts, each with its own id;
+/// the first has the id that it would have alone.
+#[test]
+fn two_alerts_of_one_time_have_two_ids() {
+    let text = "[[rule]]\nid = \"r\"\ntags = [\"*\"]\ndetect.range = { fail = [0.0, 10.0] }\nalert = {}\n";
+    let alerts = |n: usize| {
+        let mut at = At::new(text);
+        let rows = &[(5, "a", 99.0), (5, "a", 1.0), (5, "a", 99.0), (5, "a", 1.0)][..n];
+        let seq: ArrayRef = Arc::new(Int64Array::from_iter_values(1..=n as i64));
+        let rows = with(&batch(rows), "seq", seq);
+        at.pipeline.push_rows(&rows, &[], &mut at.out).expect("a canonical batch");
+        at.end().events
+    };
+    let (two, one) = (alerts(4), alerts(2));
+    assert_eq!(two.len(), 4);
+    assert_eq!(two.iter().map(|e| &e.id).collect::<BTreeSet<_>>().len(), 4, "{two:#?}");
+    assert_eq!(two[..2], one[..]);
+    let id = |e: &engine::Event| match &e.what {
+        What::Alert { alert, transition, .. } => (alert.clone(), *transition == Transition::Firing),
+        _ => panic!("{e:?}"),
+    };
+    assert_eq!((id(&two[2]).0, id(&two[2]).1), (id(&two[3]).0, true));
+    assert_ne!(id(&two[0]).0, id(&two[2]).0);
+}
+
+/// Given a signal that is held by command over ten years, then its ticks cost nothing, and the release acts at the last
+/// of them, as it would had each been closed.
+#[test]
+fn ten_years_of_being_held_cost_nothing() {
+    const YEARS: i64 = 10 * 365 * 86_400 * 1_000_000_000;
+    for text in [GROUP.to_string(), GROUP.replace("10ns\" }", "10ns\", member = \"b\" }")] {
+        let mut at = At::new(&text);
+        at.push(&[(10, "a", 1.0), (10, "b", 1.0), (10, "c", 1.0)]);
+        let command = |at: &mut At, number, content| {
+            at.pipeline.apply(&JournalEntry { number, content }, &mut at.out);
+        };
+        command(&mut at, 1, Content::Hold { signal: "g".into() });
+        at.push(&[(YEARS, "a", 1.0), (YEARS, "b", 1.0), (YEARS + 5, "c", 1.0)]);
+        command(&mut at, 2, Content::Release { signal: "g".into() });
+        let released = at.out.events.last().expect("the release");
+        assert_eq!(released.at, YEARS, "{released:?}");
+        at.push(&[(YEARS + 10, "a", 1.0), (YEARS + 10, "b", 1.0), (YEARS + 10, "c", 1.0)]);
+        assert_eq!(last(&at.end()).state, State::Normal);
+    }
+}
+
+/// Given a batch with a null where no null can be, then it is refused whole: a source's fault. A row without a sequence
+/// number among others is just that.
+#[test]
+fn nulls_that_cannot_be_are_refused() {
+    let whole = batch(&[(1, "a", 1.0), (2, "a", 2.0)]);
+    let ts = TimestampNanosecondArray::from(vec![Some(1), None]).with_timezone("UTC");
+    let tag = StringArray::from(vec![Some("a"), None]);
+    let columns: [(&'static str, ArrayRef); 2] = [("ts", Arc::new(ts)), ("tag", Arc::new(tag))];
+    for (column, array) in columns {
+        let mut at = At::new("");
+        let refused = at.pipeline.push_rows(&with(&whole, column, array), &[], &mut at.out);
+        assert_eq!(refused, Err(BatchError::Null { column }));
+        assert_eq!(at.pipeline.counters().rows_in, 0);
+    }
+    let mut at = At::new("");
+    let rows =
+        with(&batch(&[(1, "a", 1.0), (1, "a", 1.0)]), "seq", Arc::new(Int64Array::from(vec![Some(7), None])));
+    at.pipeline.push_rows(&rows, &[], &mut at.out).expect("a canonical batch");
+    assert_eq!(at.pipeline.counters().duplicates, 1);
+}
+
+/// The batch with one column put in or replaced.
+fn with(batch: &RecordBatch, column: &str, array: ArrayRef) -> RecordBatch {
+    let schema = batch.schema();
+    let names = schema.fields().iter().map(|f| f.name().clone()).zip(batch.columns().iter().cloned());
+    let kept: Vec<_> = names.filter(|(name, _)| name != column).collect();
+    RecordBatch::try_from_iter(kept.into_iter().chain([(column.to_string(), array)])).expect("one length")
+}
+
+/// Given members that may vote with uncertain samples, then a vote that an uncertain one had a part in is not Good.
+#[test]
+fn a_vote_with_an_uncertain_sample_is_uncertain() {
+    let text = format!(
+        "[quality]\nscheme = \"qartod\"\n{}",
+        GROUP.replace("signals", "allow_uncertain = true\nsignals")
+    );
+    let status_of = |codes: [u32; 3]| {
+        let mut at = At::new(&text);
+        let rows = batch(&[(10, "a", 1.0), (10, "b", 1.0), (10, "c", 1.0)]);
+        let rows = with(&rows, "quality", Arc::new(UInt32Array::from(codes.to_vec())));
+        at.pipeline.push_rows(&rows, &[], &mut at.out).expect("a canonical batch");
+        let out = at.end();
+        (last(&out).status, last(&out).state)
+    };
+    assert_eq!(status_of([1, 1, 1]), (status::GOOD, State::Normal));
+    assert_eq!(status_of([1, 3, 1]), (status::SUB_NORMAL, State::Normal));
+    assert_eq!(status_of([1, 4, 1]), (status::GOOD, State::Normal));
 }
