@@ -24,6 +24,8 @@ pub struct FileConfig {
     pub time: raw::TimeRaw,
     /// What quality codes mean: `[quality]`.
     pub quality: Option<raw::QualityRaw>,
+    /// `[[sentinel]]`: values that stand for "no measurement".
+    pub sentinel: Vec<raw::SentinelRaw>,
     /// Bounds: `[limits]`.
     pub limits: raw::LimitsRaw,
     /// `[[rule]]`: a detector over a selection of tags.
@@ -119,6 +121,7 @@ pub fn assemble(
     let engine = EngineRaw {
         time: file.time.clone(),
         quality: file.quality.clone(),
+        sentinel: file.sentinel.clone(),
         limits: file.limits.clone(),
         rule: file.rule.clone(),
         group: file.group.clone(),

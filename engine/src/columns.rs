@@ -140,6 +140,15 @@ impl Flat {
         Ok(())
     }
 
+    /// Makes samples missing whose value stands for "no measurement"; `of` holds those values by tag.
+    pub(crate) fn silence(&mut self, of: &[Box<[f64]>]) {
+        for (x, tag) in self.value.iter_mut().zip(&self.tag) {
+            if of.get(*tag as usize).is_some_and(|values| values.contains(x)) {
+                *x = f64::NAN;
+            }
+        }
+    }
+
     fn read_quality(&mut self, batch: &RecordBatch, plan: &Plan) -> Result<(), BatchError> {
         let n = self.ts.len();
         let Some(quality) = batch.column_by_name("quality") else {

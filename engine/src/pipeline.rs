@@ -25,6 +25,8 @@ pub struct Pipeline {
     names: Vec<Arc<str>>,
     ids: HashMap<Arc<str>, u32, foldhash::fast::FixedState>,
     tags: Vec<TagState>,
+    /// Values that stand for "no measurement", by tag; ends with the last tag that has any.
+    sentinels: Vec<Box<[f64]>>,
     /// Groups of each member: (group, member). Members are the first tags, so this is as long as there are members.
     memberships: Vec<Vec<(usize, usize)>>,
     rules: Vec<Box<dyn Rule>>,
@@ -137,6 +139,7 @@ impl Pipeline {
             names: Vec::new(),
             ids: HashMap::default(),
             tags: Vec::new(),
+            sentinels: Vec::new(),
             memberships: Vec::new(),
             rules,
             groups,
@@ -180,6 +183,11 @@ impl Pipeline {
         self.ids.insert(shared, id);
         self.tags.push(TagState::default());
         self.store.grow(self.names.len());
+        let sentinels = self.plan.sentinels_of(name);
+        if !sentinels.is_empty() {
+            self.sentinels.resize(id as usize, Box::default());
+            self.sentinels.push(sentinels.into());
+        }
         for rule in &mut self.rules {
             rule.register(&self.plan, name);
         }
@@ -266,6 +274,9 @@ impl Pipeline {
         let plan = self.plan.clone();
         let read = flat.read(batch, &plan, &mut codes, |name| self.intern(name));
         if read.is_ok() {
+            if !self.sentinels.is_empty() {
+                flat.silence(&self.sentinels);
+            }
             self.begin();
             let whole = [Span { rows: batch.num_rows(), offset: 0, first_index: 0, record_ts: None }];
             let spans = if spans.is_empty() { &whole[..] } else { spans };

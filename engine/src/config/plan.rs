@@ -1,7 +1,8 @@
 //! The checked configuration: what cannot run does not start.
 
 use super::raw::{
-    CodeRaw, EngineRaw, Exclude, ExcludeWord, GroupRaw, QualityRaw, RuleRaw, Scheme, SchemeRaw, Uncertain,
+    CodeRaw, EngineRaw, Exclude, ExcludeWord, GroupRaw, QualityRaw, RuleRaw, Scheme, SchemeRaw, SentinelRaw,
+    Uncertain,
 };
 use super::select::matches;
 use crate::output::digest;
@@ -10,6 +11,7 @@ use detectors::forecast::AnyForecast;
 use detectors::params::ParamError;
 use detectors::vote::{AnyVoter, Exclusion, ExclusionRaw};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 /// Why a configuration was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -81,6 +83,16 @@ pub enum ConfigError {
         /// Its patterns.
         patterns: Vec<String>,
     },
+    /// A table `[[sentinel]]` that could never match.
+    #[error(
+        "`[[sentinel]]` needs `tags` and `values`, and no value may be nan (that is missing anyway), got {values:?} for {tags:?}"
+    )]
+    Sentinel {
+        /// Its patterns.
+        tags: Vec<String>,
+        /// Its values.
+        values: Vec<f64>,
+    },
     /// Parameters come from the catalogue, but there is none.
     #[error(
         "rule `{rule}` takes parameters from the catalogue, but the configuration names none (`tags = \"…\"`)"
@@ -120,6 +132,8 @@ pub struct Plan {
     pub limits: super::raw::LimitsRaw,
     /// What quality codes mean.
     pub quality: Option<QualityRaw>,
+    /// Values that stand for "no measurement".
+    pub sentinels: Vec<SentinelRaw>,
     /// The rules.
     pub rules: Vec<RulePlan>,
     /// The groups.
@@ -184,6 +198,15 @@ pub struct Catalogue {
     pub rows: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
+/// Column of the catalogue with the value of a tag that stands for "no measurement".
+const SENTINEL: &str = "sentinel";
+
+impl Catalogue {
+    fn sentinels(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.rows.iter().filter_map(|(tag, row)| Some((tag.as_str(), *row.get(SENTINEL)?)))
+    }
+}
+
 /// A catalogue row as detectors see it; a tag without a row has no columns.
 pub(crate) struct Row<'a> {
     tag: &'a str,
@@ -231,7 +254,16 @@ impl Plan {
             Ok(())
         };
         ordered("time.max_delay", max_delay, "time.grace", time.grace)?;
-        let admission = format!("{time:?} {:?}", raw.quality);
+        let mut admission = format!("{time:?} {:?}", raw.quality);
+        for SentinelRaw { tags, values } in &raw.sentinel {
+            if tags.is_empty() || values.is_empty() || values.iter().any(|x| x.is_nan()) {
+                return Err(ConfigError::Sentinel { tags: tags.clone(), values: values.clone() });
+            }
+        }
+        let own: Vec<_> = catalogue.iter().flat_map(Catalogue::sentinels).collect();
+        if !raw.sentinel.is_empty() || !own.is_empty() {
+            write!(admission, " {:?} {own:?}", raw.sentinel).expect("a string takes all");
+        }
         let mut ids = BTreeSet::new();
         for id in raw.rule.iter().map(|r| &r.id).chain(raw.group.iter().map(|g| &g.id)) {
             if !ids.insert(id.clone()) {
@@ -281,7 +313,25 @@ impl Plan {
             rules.iter().map(|r| r.digest.as_str()).chain(groups.iter().map(|g| g.digest.as_str())).collect();
         let catalogue_text = catalogue.as_ref().map_or(String::new(), |c| format!("{:?}", c.rows));
         let digest = digest(&[&admission, &parts.join(" "), &catalogue_text]);
-        Ok(Plan { time, limits: raw.limits, quality: raw.quality, rules, groups, catalogue, digest })
+        Ok(Plan {
+            time,
+            limits: raw.limits,
+            quality: raw.quality,
+            sentinels: raw.sentinel,
+            rules,
+            groups,
+            catalogue,
+            digest,
+        })
+    }
+
+    /// The values of a tag that stand for "no measurement".
+    pub(crate) fn sentinels_of(&self, tag: &str) -> Vec<f64> {
+        let fits = |s: &&SentinelRaw| s.tags.iter().any(|p| matches(p, tag));
+        let mut values: Vec<f64> =
+            self.sentinels.iter().filter(fits).flat_map(|s| &s.values).copied().collect();
+        values.extend(self.row(tag).number(SENTINEL));
+        values
     }
 
     /// The catalogue's row of a tag.

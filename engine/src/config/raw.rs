@@ -14,6 +14,8 @@ pub struct EngineRaw {
     pub time: TimeRaw,
     /// What quality codes mean: `[quality]`. Required when the data has a quality column.
     pub quality: Option<QualityRaw>,
+    /// `[[sentinel]]`: values that stand for "no measurement".
+    pub sentinel: Vec<SentinelRaw>,
     /// Bounds: `[limits]`.
     pub limits: LimitsRaw,
     /// `[[rule]]`: a detector over a selection of tags.
@@ -102,6 +104,17 @@ pub enum Uncertain {
     Trust,
     /// Like a bad sample.
     Missing,
+}
+
+/// Values that stand for "no measurement": such a sample is missing before any rule sees it. A catalogue column
+/// `sentinel` adds one value for its tag.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SentinelRaw {
+    /// Tags that use them: names or patterns with `*` and `?`.
+    pub tags: Vec<String>,
+    /// The values, as `[-999.0, 1e30]`; compared exactly.
+    pub values: Vec<f64>,
 }
 
 /// Bounds of the engine.

@@ -240,3 +240,54 @@ fn a_vote_with_an_uncertain_sample_is_uncertain() {
     assert_eq!(status_of([1, 3, 1]), (status::SUB_NORMAL, State::Normal));
     assert_eq!(status_of([1, 4, 1]), (status::GOOD, State::Normal));
 }
+
+/// Given sentinels by pattern and in the catalogue, then in both layouts exactly those values of those tags are missing;
+/// a configuration that could never match is refused, and sentinels are part of the digest.
+#[test]
+fn sentinels_are_missing_samples_in_both_layouts() {
+    let rule = "[[rule]]\nid = \"r\"\ntags = [\"*\"]\ndetect.range = { fail = [-1.0, 10.0] }\n";
+    let text = format!("[[sentinel]]\ntags = [\"a*\"]\nvalues = [-999.0, 0.0]\n{rule}");
+    let mut catalogue = engine::Catalogue::default();
+    for tag in ["a", "b", "c"] {
+        catalogue.rows.entry(tag.into()).or_default();
+    }
+    catalogue.rows.entry("c".into()).or_default().insert("sentinel".into(), 32767.0);
+    let plan = |text: &str, catalogue| Plan::parse(text, catalogue).expect("a configuration");
+    let full = Arc::new(plan(&text, Some(catalogue)));
+    let rows = [
+        (1, "a", -999.0),
+        (1, "b", -999.0),
+        (1, "c", 32767.0),
+        (2, "a", -0.0),
+        (2, "b", 0.0),
+        (2, "c", -999.0),
+        (3, "a", -998.999_999),
+        (3, "b", 32767.0),
+        (3, "c", 5.0),
+    ];
+    let wide = {
+        let of = |tag| Float64Array::from_iter_values(rows.iter().filter(|r| r.1 == tag).map(|r| r.2));
+        let ts = TimestampNanosecondArray::from_iter_values(1..=3).with_timezone("UTC");
+        let mut columns: Vec<(&str, ArrayRef)> = vec![("ts", Arc::new(ts))];
+        columns.extend(["a", "b", "c"].map(|tag| (tag, Arc::new(of(tag)) as ArrayRef)));
+        let batch = RecordBatch::try_from_iter(columns).expect("one length");
+        let layout = [(engine::LAYOUT.to_string(), "wide".to_string())].into();
+        let schema = batch.schema().as_ref().clone().with_metadata(layout);
+        batch.with_schema(Arc::new(schema)).expect("the same columns")
+    };
+    for rows in [batch(&rows), wide] {
+        let out = Outputs { all_verdicts: true, ..Outputs::default() };
+        let mut at = At { pipeline: Pipeline::new(full.clone(), 0), out };
+        at.pipeline.push_rows(&rows, &[], &mut at.out).expect("a canonical batch");
+        let mut flags: Vec<_> = at.out.verdicts.iter().map(|v| (v.ts, v.tag, v.flag as u8)).collect();
+        flags.sort_unstable();
+        let flags: Vec<u8> = flags.iter().map(|f| f.2).collect();
+        assert_eq!(flags, [9, 4, 9, 9, 1, 4, 4, 4, 1]);
+    }
+    assert_ne!(plan(rule, None).digest, plan(&text, None).digest);
+    for bad in ["tags = []\nvalues = [1.0]", "tags = [\"*\"]\nvalues = []", "tags = [\"*\"]\nvalues = [nan]"]
+    {
+        let refused = Plan::parse(&format!("[[sentinel]]\n{bad}\n"), None).expect_err(bad);
+        assert!(refused.to_string().contains("[[sentinel]]"), "{refused}");
+    }
+}
