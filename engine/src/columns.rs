@@ -5,6 +5,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
+use std::collections::BTreeMap;
 
 /// Why a batch can't be read: a fault of the source, not of the data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +36,9 @@ pub enum BatchError {
 
 /// Key of the schema metadata that marks a wide batch.
 pub const LAYOUT: &str = "truegauge.layout";
+
+/// Key of the field metadata that marks a column of a wide batch as the qualities of the tag it names.
+pub const QUALITY_OF: &str = "truegauge.quality_of";
 
 /// Flat columns; one slot a sample.
 #[derive(Default)]
@@ -92,7 +96,7 @@ impl Flat {
             return Err(BatchError::Null { column: "ts" });
         }
         if batch.schema_ref().metadata().get(LAYOUT).is_some_and(|l| l == "wide") {
-            return self.read_wide(batch, ts.values(), intern);
+            return self.read_wide(batch, ts.values(), plan, intern);
         }
         self.ts.extend_from_slice(ts.values());
         let tag = column(batch, "tag", "Utf8 or Dictionary(Int32, Utf8)", &|_| true)?;
@@ -150,34 +154,11 @@ impl Flat {
     }
 
     fn read_quality(&mut self, batch: &RecordBatch, plan: &Plan) -> Result<(), BatchError> {
-        let n = self.ts.len();
         let Some(quality) = batch.column_by_name("quality") else {
-            self.class.resize(n, Class::Good);
+            self.class.resize(self.ts.len(), Class::Good);
             return Ok(());
         };
-        let scheme = plan.quality.as_ref().ok_or(BatchError::NoScheme)?;
-        if let Some(numbers) = quality.as_primitive_opt::<UInt32Type>() {
-            let (mut last, mut class) = (0, scheme.class(0));
-            for (i, &code) in numbers.values().iter().enumerate() {
-                if code != last {
-                    (last, class) = (code, scheme.class(code));
-                }
-                self.class.push(if numbers.is_null(i) { Class::Bad } else { class });
-            }
-        } else {
-            let words = quality.data_type() == &DataType::Utf8
-                || matches!(quality.data_type(), DataType::Dictionary(_, _));
-            if !words {
-                return Err(wrong("quality", "UInt32 or Utf8", batch));
-            }
-            for i in 0..n {
-                self.class.push(if quality.is_null(i) {
-                    Class::Bad
-                } else {
-                    scheme.class_of_word(name_at(quality, i))
-                });
-            }
-        }
+        classes(quality, plan, batch, &mut self.class)?;
         for (x, class) in self.value.iter_mut().zip(&self.class) {
             if *class == Class::Bad {
                 *x = f64::NAN;
@@ -191,19 +172,29 @@ impl Flat {
         &mut self,
         batch: &RecordBatch,
         ts: &[i64],
+        plan: &Plan,
         mut intern: impl FnMut(&str) -> u32,
     ) -> Result<(), BatchError> {
-        let mut columns = Vec::new();
+        let (mut columns, mut qualities) = (Vec::new(), BTreeMap::new());
         for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            if let Some(tag) = field.metadata().get(QUALITY_OF) {
+                let mut class_of = Vec::new();
+                classes(array, plan, batch, &mut class_of)?;
+                qualities.insert(tag.as_str(), class_of);
+                continue;
+            }
             if field.name() == "ts" {
                 continue;
             }
             let values =
                 array.as_primitive_opt::<Float64Type>().ok_or_else(|| wrong("value", "Float64", batch))?;
-            columns.push((field.name().as_str(), values, None));
+            columns.push((field.name().as_str(), values, None, None));
+        }
+        for (name, _, _, class_of) in &mut columns {
+            *class_of = qualities.get(name);
         }
         for (row, &t) in ts.iter().enumerate() {
-            for (name, values, id) in &mut columns {
+            for (name, values, id, class_of) in &mut columns {
                 if values.is_null(row) {
                     continue;
                 }
@@ -213,7 +204,11 @@ impl Flat {
                 }
                 self.tag.push(id);
                 self.ts.push(t);
-                self.value.push(values.value(row));
+                let class = class_of.map_or(Class::Good, |of| of[row]);
+                self.value.push(if class == Class::Bad { f64::NAN } else { values.value(row) });
+                if !qualities.is_empty() {
+                    self.class.push(class);
+                }
                 self.row.push(row as u32);
             }
         }
@@ -232,6 +227,39 @@ impl Codes {
             self.values = Some(values.clone());
         }
     }
+}
+
+/// The quality class of each row; null is bad.
+fn classes(
+    quality: &ArrayRef,
+    plan: &Plan,
+    batch: &RecordBatch,
+    class_of: &mut Vec<Class>,
+) -> Result<(), BatchError> {
+    let scheme = plan.quality.as_ref().ok_or(BatchError::NoScheme)?;
+    if let Some(numbers) = quality.as_primitive_opt::<UInt32Type>() {
+        let (mut last, mut class) = (0, scheme.class(0));
+        for (i, &code) in numbers.values().iter().enumerate() {
+            if code != last {
+                (last, class) = (code, scheme.class(code));
+            }
+            class_of.push(if numbers.is_null(i) { Class::Bad } else { class });
+        }
+    } else {
+        let words = quality.data_type() == &DataType::Utf8
+            || matches!(quality.data_type(), DataType::Dictionary(_, _));
+        if !words {
+            return Err(wrong("quality", "UInt32 or Utf8", batch));
+        }
+        for i in 0..quality.len() {
+            class_of.push(if quality.is_null(i) {
+                Class::Bad
+            } else {
+                scheme.class_of_word(name_at(quality, i))
+            });
+        }
+    }
+    Ok(())
 }
 
 fn name_at(array: &ArrayRef, i: usize) -> &str {

@@ -17,7 +17,7 @@ mod output;
 mod pipeline;
 mod rule;
 
-pub use columns::{BatchError, LAYOUT};
+pub use columns::{BatchError, LAYOUT, QUALITY_OF};
 pub use config::plan::{Catalogue, ConfigError, Plan};
 pub use config::raw::EngineRaw;
 pub use intake::{Content, JournalEntry, Span};
