@@ -334,7 +334,7 @@ impl Group {
             }
             if let Some(best) = best {
                 seen.push_front(best);
-                if k.saturating_sub(best.ts) <= self.plan.max_skew {
+                if k.saturating_sub(best.ts) <= self.plan.max_age[m] {
                     let voting = self.exclusion.is_none() || self.memory.members[m].standing.votes();
                     sample = MemberSample {
                         value: best.value,

@@ -291,3 +291,66 @@ fn sentinels_are_missing_samples_in_both_layouts() {
         assert!(refused.to_string().contains("[[sentinel]]"), "{refused}");
     }
 }
+
+const REPORTING: &str = "[[reporting]]\ntags = [\"c*\"]\nmode = \"by_exception\"\nheartbeat = \"100ns\"\n";
+
+/// Given a member that reports by exception, then its last value votes inside its heartbeat, and no longer.
+#[test]
+fn a_member_by_exception_votes_inside_its_heartbeat() {
+    let text = format!("{REPORTING}{}", GROUP.replace("exclude = {", "exclude = \"never\" # {"));
+    let mut at = At::new(&text);
+    at.push(&[(10, "c", 9.0)]);
+    for k in 1..20 {
+        at.push(&[(k * 10, "a", 1.0), (k * 10, "b", 1.5)]);
+    }
+    let flags: Vec<u8> = {
+        let out = at.end();
+        // The tags in the order of the group: c is the third of each tick.
+        out.verdicts.iter().filter(|v| v.tag == 2).map(|v| v.flag as u8).collect()
+    };
+    let (inside, after) = flags.split_at(11);
+    assert!(inside.iter().all(|f| *f == 3) && after.len() == 8 && after.iter().all(|f| *f == 9), "{flags:?}");
+}
+
+/// Given a tag that reports by exception, then a silence inside its heartbeat does not break the comparison of its rate;
+/// that of other tags is broken as ever, whichever comes first.
+#[test]
+fn a_rate_is_compared_across_the_heartbeat() {
+    let rule =
+        "[[rule]]\nid = \"r\"\ntags = [\"*\"]\ndetect.rate = { fail_per_s = 1.0, max_gap = \"5ns\" }\n";
+    let text = format!("{REPORTING}{rule}");
+    for order in [["c1", "a", "c2"], ["a", "c1", "c2"]] {
+        let mut at = At::new(&text);
+        for (ts, x) in [(0, 0.0), (100, 5.0), (300, 9.0)] {
+            at.push(&order.map(|tag| (ts, tag, x)));
+        }
+        let name = |v: &engine::VerdictRow| at.pipeline.tag_name(v.tag).to_string();
+        let flags = |tag: &str| -> Vec<u8> {
+            at.out.verdicts.iter().filter(|v| name(v) == tag).map(|v| v.flag as u8).collect()
+        };
+        assert_eq!([flags("a"), flags("c1"), flags("c2")], [vec![2, 2, 2], vec![2, 4, 2], vec![2, 4, 2]]);
+    }
+}
+
+/// Given `[[reporting]]` that says too little or too much, then it is refused; it is part of the digest, and a gap shorter
+/// than a heartbeat is pointed out.
+#[test]
+fn reporting_is_checked() {
+    let plan = |text: &str| Plan::parse(text, None);
+    for bad in [
+        "tags = [\"a\"]\nmode = \"by_exception\"",
+        "tags = [\"a\"]\nmode = \"by_exception\"\nheartbeat = \"0s\"",
+        "tags = [\"a\"]\nmode = \"periodic\"\nheartbeat = \"1s\"",
+        "tags = []\nmode = \"periodic\"",
+    ] {
+        let refused = plan(&format!("[[reporting]]\n{bad}\n")).expect_err(bad);
+        assert!(refused.to_string().contains("[[reporting]]"), "{refused}");
+    }
+    let rule = "[[rule]]\nid = \"g\"\ntags = [\"*\"]\ndetect.gap = { max = \"50ns\" }\n";
+    let (with, without) = (plan(&format!("{REPORTING}{rule}")).expect("fine"), plan(rule).expect("fine"));
+    assert_ne!(with.digest, without.digest);
+    assert_eq!(with.gaps_inside_heartbeats(["a", "c1"].into_iter()), [("g", "c1")]);
+    let mut catalogue = engine::Catalogue::default();
+    catalogue.rows.entry("x".into()).or_default().insert("heartbeat_s".into(), 2.0);
+    assert_eq!(Plan::parse("", Some(catalogue)).expect("fine").heartbeat("x"), Some(2_000_000_000));
+}
