@@ -6,6 +6,7 @@
 use crate::alert::{self, Life, Terms};
 use crate::config::plan::GroupPlan;
 use crate::config::raw::Signals;
+use crate::limits::SEEN_SAMPLES;
 use crate::output::{Event, FlagCounts, Outputs, ServedValue, Source, State, VerdictRow, What, status};
 use detectors::forecast::{AnyForecast, Forecast};
 use detectors::sample::Flag;
@@ -78,6 +79,7 @@ struct Memory {
     life: [u64; 4],
     counts: FlagCounts,
     missed: u64,
+    forgotten: u64,
     switches: u64,
     recoveries: u64,
 }
@@ -129,6 +131,7 @@ impl Group {
             life: [0; 4],
             counts: FlagCounts::default(),
             missed: 0,
+            forgotten: 0,
             switches: 0,
             recoveries: 0,
         };
@@ -184,10 +187,27 @@ impl Group {
             usable: entry.usable,
             uncertain: entry.uncertain,
         });
+        if memory.seen[member].len() > SEEN_SAMPLES {
+            self.forget(member, entry.ts, out);
+        }
         if self.idle() || self.plan.reference == Some(member) || self.next == Some(None) {
             self.next = None;
         }
         self.close_due(out);
+    }
+
+    /// Too many samples of a member wait for a tick: the oldest goes.
+    #[cold]
+    fn forget(&mut self, member: usize, at: i64, out: &mut Outputs) {
+        self.memory.seen[member].pop_front();
+        self.memory.forgotten += 1;
+        if self.memory.forgotten == 1 {
+            let id = &self.plan.raw.id;
+            let message = format!(
+                "{SEEN_SAMPLES} samples of a member of {id} wait for a tick: the oldest are forgotten"
+            );
+            out.events.push(Event::operational(at, "limit_group_samples", id, message));
+        }
     }
 
     /// Closes the ticks that the members' released samples make due.
@@ -630,6 +650,11 @@ impl Group {
 
     pub(crate) fn counts(&self) -> FlagCounts {
         self.memory.counts
+    }
+
+    /// Samples forgotten because too many waited for a tick.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.memory.forgotten
     }
 
     pub(crate) fn missed(&self) -> u64 {

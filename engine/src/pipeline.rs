@@ -45,11 +45,17 @@ pub struct Pipeline {
     applied: u64,
     ended: bool,
     counters: Counters,
+    /// Limits that were reached, one bit each.
+    reached: u8,
     /// When progress alone does something: (wake, 0, tag) or (wake, 1, group).
     wakes: BinaryHeap<Reverse<(i64, u8, u32)>>,
     timed: bool,
     work: Work,
 }
+
+/// Bits of the limits that were reached.
+const REACHED_TAGS: u8 = 1;
+const REACHED_HELD: u8 = 2;
 
 /// A future row: its time, quality class and value.
 type Future = (i64, u8, u64);
@@ -123,6 +129,7 @@ struct Snapshot {
     arrivals: u64,
     applied: u64,
     counters: Counters,
+    reached: u8,
 }
 
 impl Pipeline {
@@ -154,6 +161,7 @@ impl Pipeline {
             applied: 0,
             ended: false,
             counters: Counters::default(),
+            reached: 0,
             wakes: BinaryHeap::new(),
             timed: false,
             work: Work::default(),
@@ -224,7 +232,14 @@ impl Pipeline {
     pub fn counters(&self) -> Counters {
         let held = self.held.values().map(Vec::len).sum::<usize>() + self.jumpers.len();
         let missed = self.groups.iter().map(Group::missed).sum();
-        Counters { held: held as u64, missed_tick: missed, ..self.counters }
+        let forgotten = self.groups.iter().map(Group::forgotten).sum();
+        Counters { held: held as u64, missed_tick: missed, forgotten, ..self.counters }
+    }
+
+    /// Rules to which no row came. With a catalogue a rule that selects nothing is refused at the start.
+    pub fn idle_rules(&self) -> impl Iterator<Item = &str> {
+        let rules = self.plan.rules.iter().zip(&self.rules);
+        rules.filter(|(_, r)| r.counts() == FlagCounts::default()).map(|(p, _)| p.raw.id.as_str())
     }
 
     /// Verdicts by rule id; a group counts as a rule.
@@ -363,6 +378,9 @@ impl Pipeline {
                 ),
             )
         } else {
+            let message =
+                format!("a partition holds {} tags: rows of further tags are refused", self.names.len());
+            self.limit_reached(REACHED_TAGS, row.ts, "limit_tags", "limits.tags", message, out);
             ("tag_limit", format!("the partition holds {} tags, the limit", self.names.len()))
         };
         let tag = name.chars().take(256).collect();
@@ -375,6 +393,22 @@ impl Pipeline {
             offset: row.offset,
             index: row.index,
         });
+    }
+
+    /// Tells once that a limit was reached.
+    fn limit_reached(
+        &mut self,
+        limit: u8,
+        at: i64,
+        code: &str,
+        subject: &str,
+        message: String,
+        out: &mut Outputs,
+    ) {
+        if self.reached & limit == 0 {
+            self.reached |= limit;
+            out.events.push(Event::operational(at, code, subject, message));
+        }
     }
 
     /// Rows without record timestamps: one out of reach waits for two more that agree with it.
@@ -461,7 +495,17 @@ impl Pipeline {
         let due = self.held.get(&row.tag).map_or(0, |w| {
             w.partition_point(|(h, _)| newest >= h.ts.saturating_add(self.plan.time.max_delay))
         });
-        self.release_held(row.tag, due, Kind::ReleaseHeld, before, after);
+        // Beyond the limit the oldest are released early.
+        let held = self.held.get(&row.tag).map_or(0, Vec::len);
+        let early = (held - due).saturating_sub(self.plan.limits.held_rows as usize);
+        if early > 0 {
+            self.counters.early += early as u64;
+            let name = &self.names[row.tag as usize];
+            let message =
+                format!("{name} holds {} rows inside max_delay: the oldest are released early", held - due);
+            self.limit_reached(REACHED_HELD, row.ts, "limit_held_rows", "limits.held_rows", message, out);
+        }
+        self.release_held(row.tag, due + early, Kind::ReleaseHeld, before, after);
     }
 
     fn late(&mut self, row: &Row, out: &mut Outputs) {
@@ -808,6 +852,7 @@ impl Pipeline {
             arrivals: self.arrivals,
             applied: self.applied,
             counters: self.counters,
+            reached: self.reached,
         };
         postcard::to_stdvec(&snapshot).expect("plain data always encodes")
     }
@@ -839,7 +884,7 @@ impl Pipeline {
         pipeline.futures = saved.futures.into_iter().collect();
         (pipeline.progress, pipeline.clock) = (saved.progress, saved.clock);
         (pipeline.arrivals, pipeline.applied) = (saved.arrivals, saved.applied);
-        pipeline.counters = saved.counters;
+        (pipeline.counters, pipeline.reached) = (saved.counters, saved.reached);
         for tag in &mut pipeline.tags {
             (tag.wake, tag.batch) = (i64::MAX, 0);
         }

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use connectors::sink::jsonl::JsonlWriter;
 use connectors::source::file::FileSource;
 use connectors::{Polled, Source};
-use engine::{Outputs, Pipeline};
+use engine::{Event, Outputs, Pipeline};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -86,6 +86,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     progress.end();
     let last = pipeline.progress();
     pipeline.end(last, &mut out);
+    out.events.extend(pipeline.idle_rules().map(|rule| Event::ran_0_times(rule, last.unwrap_or(0))));
     write_refused(&mut out, &mut late, &mut dead)?;
     late.finish()?;
     dead.finish()?;

@@ -354,3 +354,50 @@ fn reporting_is_checked() {
     catalogue.rows.entry("x".into()).or_default().insert("heartbeat_s".into(), 2.0);
     assert_eq!(Plan::parse("", Some(catalogue)).expect("fine").heartbeat("x"), Some(2_000_000_000));
 }
+
+/// Given limits that are reached, then each is told once, counted, and nothing else goes missing.
+#[test]
+fn a_limit_that_is_reached_is_told_once() {
+    let told = |out: &Outputs| -> Vec<String> {
+        let code = |e: &engine::Event| match &e.what {
+            What::Operational { code, .. } => Some(code.clone()),
+            _ => None,
+        };
+        out.events.iter().filter_map(code).collect()
+    };
+    let mut at = At::new("[limits]\ntags = 2\n");
+    at.push(&[(1, "a", 1.0), (1, "b", 1.0), (1, "c", 1.0), (2, "d", 1.0), (2, "a", 1.0)]);
+    at.push(&[(3, "c", 1.0)]);
+    assert_eq!((at.pipeline.counters().processed, at.pipeline.counters().dead_letters), (3, 3));
+    assert_eq!(told(&at.end()), ["limit_tags"]);
+
+    let text = "[time]\nmax_delay = \"100ns\"\n[limits]\nheld_rows = 3\n\
+                [[rule]]\nid = \"r\"\ntags = [\"*\"]\ndetect.range = { fail = [0.0, 10.0] }\n";
+    let mut at = At::new(text);
+    at.push(&[(5, "a", 1.0), (4, "a", 1.0), (6, "a", 1.0), (3, "a", 1.0), (7, "a", 1.0), (2, "a", 1.0)]);
+    let c = at.pipeline.counters();
+    // 3 and 4 were released early, so 2 is late.
+    assert_eq!((c.held, c.early, c.processed, c.late), (3, 2, 2, 1));
+    let out = at.end();
+    assert_eq!(told(&out), ["limit_held_rows"]);
+    assert_eq!(out.verdicts.iter().map(|v| v.ts).collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
+
+    let wait = "wait = \"1s\"\nmax_skew";
+    let mut at = At::new(&GROUP.replace("max_skew", wait));
+    let many = engine::limits::SEEN_SAMPLES as i64 + 5;
+    let rows: Vec<_> = (0..many).map(|ts| (ts, "a", 1.0)).collect();
+    at.push(&rows);
+    assert_eq!(at.pipeline.counters().forgotten, 5);
+    assert_eq!(told(&at.out), ["limit_group_samples"]);
+}
+
+/// Given rules of which some never see a row, then these are known at the end.
+#[test]
+fn rules_that_never_ran_are_known() {
+    let rule = |id: &str, tag: &str| {
+        format!("[[rule]]\nid = \"{id}\"\ntags = [\"{tag}\"]\ndetect.range = {{ fail = [0.0, 10.0] }}\n")
+    };
+    let mut at = At::new(&format!("{}{}{GROUP}", rule("seen", "a*"), rule("unseen", "b")));
+    at.push(&[(1, "a", f64::NAN)]);
+    assert_eq!(at.pipeline.idle_rules().collect::<Vec<_>>(), ["unseen"]);
+}

@@ -381,6 +381,7 @@ fn the_logs_reach_every_corner() {
                     What::Signal { to, .. } => format!("to {to}"),
                     What::Member { to, .. } => format!("member {to}"),
                     What::Future { .. } => "future".into(),
+                    What::Operational { code, .. } => code.clone(),
                 },
                 1,
             );
@@ -602,7 +603,9 @@ impl Live {
                 What::Future { tag: name, ts, value } => {
                     Fact::Future { at, tag: tag(name), ts: *ts, bits: bits(*value) }
                 }
-                What::Member { .. } => panic!("no member is ever excluded here: {e:?}"),
+                What::Member { .. } | What::Operational { .. } => {
+                    panic!("nothing of the kind happens here: {e:?}")
+                }
             });
         }
         for v in &self.out.values {
