@@ -13,7 +13,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub mod csv;
-mod flat;
 pub mod ipc;
 pub mod json;
 pub mod rows;
