@@ -29,6 +29,10 @@ pub struct FileConfig {
     pub time: raw::TimeRaw,
     /// What quality codes mean: `[quality]`.
     pub quality: Option<raw::QualityRaw>,
+    /// `[[sentinel]]`: values that stand for "no measurement".
+    pub sentinel: Vec<raw::SentinelRaw>,
+    /// `[[reporting]]`: tags that report only what changes.
+    pub reporting: Vec<raw::ReportingRaw>,
     /// Bounds: `[limits]`.
     pub limits: raw::LimitsRaw,
     /// `[[rule]]`: a detector over a selection of tags.
@@ -173,6 +177,8 @@ pub fn assemble(
     let engine = EngineRaw {
         time,
         quality: file.quality.clone(),
+        sentinel: file.sentinel.clone(),
+        reporting: file.reporting.clone(),
         limits: file.limits.clone(),
         rule: file.rule.clone(),
         group: file.group.clone(),
@@ -200,8 +206,27 @@ fn directory(file: &Path) -> &Path {
 
 fn catalogue(path: &Path) -> Result<Catalogue, FileError> {
     let rows = connectors::catalogue::read(path)?;
-    let rows = rows.into_iter().map(|row| (row.tag, row.numbers.into_iter().collect::<BTreeMap<_, _>>()));
-    Ok(Catalogue { rows: rows.collect() })
+    let mut all = BTreeMap::new();
+    for row in rows {
+        let problem = match (row.text("reporting"), row.number("heartbeat_s")) {
+            (None | Some("periodic"), _) => None,
+            (Some("by_exception"), Some(beat)) if beat > 0.0 => None,
+            (Some("by_exception"), _) => Some("by_exception, but `heartbeat_s` is not longer than zero"),
+            (Some(_), _) => Some("neither periodic nor by_exception"),
+        };
+        if let Some(problem) = problem {
+            let reason = format!("tag `{}`: `reporting` is {problem}", row.tag);
+            let broken = connectors::SourceError::Broken { path: path.into(), format: "catalogue", reason };
+            return Err(broken.into());
+        }
+        let periodic = row.text("reporting") == Some("periodic");
+        let mut numbers: BTreeMap<_, _> = row.numbers.into_iter().collect();
+        if periodic {
+            numbers.remove("heartbeat_s");
+        }
+        all.insert(row.tag, numbers);
+    }
+    Ok(Catalogue { rows: all })
 }
 
 /// The control socket in the state directory, unless `[server] control` says otherwise.

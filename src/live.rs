@@ -83,6 +83,7 @@ impl Live {
             }
             self.renumber(number, first, out);
         }
+        engine::tell_idle_rules(self.pipelines(), out);
     }
 
     /// The partitions, by number.

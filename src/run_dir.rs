@@ -48,6 +48,8 @@ pub struct Summary {
     pub switches_to_fallback: u64,
     /// Signals that came back.
     pub recoveries: u64,
+    /// Rules to which no row came, in any partition.
+    pub rules_ran_0_times: BTreeSet<String>,
     /// Verdicts by rule and flag; a group counts as a rule.
     pub flags: BTreeMap<String, FlagCounts>,
     /// Whether it was stopped before the end of the input.
@@ -106,6 +108,7 @@ impl Summary {
             alerts_resolved: alerts.resolved,
             switches_to_fallback: 0,
             recoveries: 0,
+            rules_ran_0_times: BTreeSet::new(),
             flags: BTreeMap::new(),
             interrupted: false,
             elapsed_s,
@@ -124,6 +127,11 @@ impl Summary {
             s.held += c.held;
             s.missed_tick += c.missed_tick;
             s.future += c.future;
+            let idle: BTreeSet<String> = pipeline.idle_rules().map(str::to_owned).collect();
+            match s.partitions {
+                0 => s.rules_ran_0_times = idle,
+                _ => s.rules_ran_0_times.retain(|rule| idle.contains(rule)),
+            }
             s.partitions += 1;
             let (switches, recoveries) = pipeline.switches();
             s.switches_to_fallback += switches;
@@ -154,6 +162,9 @@ impl std::fmt::Display for Summary {
             "  alerts: {} fired, {} resolved; signals: {} switches to a fallback, {} recoveries",
             s.alerts_fired, s.alerts_resolved, s.switches_to_fallback, s.recoveries
         )?;
+        for rule in &s.rules_ran_0_times {
+            writeln!(f, "  {rule}: ran 0 times, no row of its tags came")?;
+        }
         for (rule, c) in s.flags.iter().filter(|(_, c)| c.suspect + c.fail > 0).take(20) {
             writeln!(
                 f,

@@ -8,7 +8,9 @@
 //!   `Dictionary(Int32, Utf8)`, `value` `Float64` (null or NaN = missing), optional `quality`
 //!   `UInt32` or `Utf8` (or a dictionary of it), optional `seq` `Int64`;
 //! - **wide**: schema metadata [`LAYOUT_KEY`] = [`LAYOUT_WIDE`]; `ts`, then one `Float64` column a
-//!   tag, the field named after the tag (null = no sample, NaN = missing sample).
+//!   tag, the field named after the tag (null = no sample, NaN = missing sample), and columns of
+//!   qualities, `UInt32` or `Utf8` (or a dictionary of it), whose field metadata [`QUALITY_OF_KEY`]
+//!   names the tag.
 //!
 //! Absent, and why: no type of the engine (this crate is usable without it and is built beside it),
 //! no detectors, no threads (the driver owns them), and no log output: what is wrong with data is a
@@ -38,6 +40,8 @@ pub const SEQ: &str = "seq";
 pub const UTC: &str = "UTC";
 /// Schema metadata key that tells the layout; absent means long.
 pub const LAYOUT_KEY: &str = "truegauge.layout";
+/// Field metadata key that marks a column of a wide batch as the qualities of the tag it names.
+pub const QUALITY_OF_KEY: &str = "truegauge.quality_of";
 /// Value of [`LAYOUT_KEY`] for wide batches.
 pub const LAYOUT_WIDE: &str = "wide";
 

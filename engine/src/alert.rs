@@ -12,6 +12,9 @@ const PENDING: u64 = 1;
 const FIRING: u64 = 2;
 const CLEARING: u64 = 4;
 const STAMPED: u64 = 8;
+const STARTED: u64 = 16;
+/// The bits from here on count the starts at the same time, after the first.
+const REPEAT: u64 = 32;
 
 /// State of one alert; zero is "quiet".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Zeroable, Pod)]
@@ -31,6 +34,8 @@ pub(crate) const LIFE_WORDS: usize = size_of::<Life>() / 8;
 pub(crate) struct Change {
     pub(crate) transition: Transition,
     pub(crate) since: i64,
+    /// How many alerts of the target started at `since` before this one; only a `seq` column makes that possible.
+    pub(crate) repeat: u64,
     /// When it became true; part of the id.
     pub(crate) at: i64,
     /// What the event carries: `at`, but no earlier than the last one.
@@ -99,7 +104,8 @@ impl Life {
                 if self.bits & (PENDING | FIRING) != 0 {
                     return None;
                 }
-                self.bits |= PENDING;
+                let repeat = if self.bits & STARTED != 0 && self.since == ts { self.repeat() + 1 } else { 0 };
+                self.bits = (self.bits % REPEAT) | (repeat * REPEAT) | STARTED | PENDING;
                 (self.since, self.deadline) = (ts, ts.saturating_add(terms.hold_for));
                 (terms.hold_for == 0).then(|| self.fire(ts))
             }
@@ -134,10 +140,14 @@ impl Life {
         self.change(Transition::Resolved, at)
     }
 
+    fn repeat(&self) -> u64 {
+        self.bits / REPEAT
+    }
+
     fn change(&mut self, transition: Transition, at: i64) -> Change {
         self.stamp = if self.bits & STAMPED != 0 { self.stamp.max(at) } else { at };
         self.bits |= STAMPED;
-        Change { transition, since: self.since, at, stamp: self.stamp }
+        Change { transition, since: self.since, repeat: self.repeat(), at, stamp: self.stamp }
     }
 }
 
@@ -158,7 +168,9 @@ pub(crate) fn event(
     reason: Option<&str>,
 ) -> Event {
     let Owner { rule, digest: rule_digest, severity } = owner;
-    let alert = digest(&["alert", rule, target, &change.since.to_string(), rule_digest]);
+    let (since, repeat) = (change.since.to_string(), change.repeat.to_string());
+    let key = ["alert", rule, target, &since, rule_digest, &repeat];
+    let alert = digest(if change.repeat == 0 { &key[..5] } else { &key });
     let word = match change.transition {
         Transition::Firing => "firing",
         Transition::Resolved => "resolved",
@@ -203,7 +215,10 @@ mod tests {
         assert_eq!(life.apply(&terms, Flag::Fail, 14), None);
         assert_eq!(life.deadline(), None);
         assert_eq!(life.apply(&terms, Flag::Good, 20), None);
-        assert_eq!(life.expire(), Change { transition: Transition::Resolved, since: 10, at: 25, stamp: 25 });
+        assert_eq!(
+            life.expire(),
+            Change { transition: Transition::Resolved, since: 10, repeat: 0, at: 25, stamp: 25 }
+        );
     }
 
     /// A missing sample neither starts nor ends anything.

@@ -5,6 +5,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
+use std::collections::BTreeMap;
 
 /// Why a batch can't be read: a fault of the source, not of the data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +21,12 @@ pub enum BatchError {
         /// What it is.
         got: String,
     },
+    /// A column that is never null has nulls.
+    #[error("column `{column}` has nulls; rows without it must not reach the engine")]
+    Null {
+        /// The column.
+        column: &'static str,
+    },
     /// The batch has qualities, but the configuration does not say what they mean.
     #[error(
         "the data has a quality column; say what its codes mean: `[quality] scheme = \"opcua\"` (or \"opcda\", \"qartod\", or lists of codes)"
@@ -30,6 +37,9 @@ pub enum BatchError {
 /// Key of the schema metadata that marks a wide batch.
 pub const LAYOUT: &str = "truegauge.layout";
 
+/// Key of the field metadata that marks a column of a wide batch as the qualities of the tag it names.
+pub const QUALITY_OF: &str = "truegauge.quality_of";
+
 /// Flat columns; one slot a sample.
 #[derive(Default)]
 pub(crate) struct Flat {
@@ -39,7 +49,8 @@ pub(crate) struct Flat {
     /// NaN where missing.
     pub(crate) value: Vec<f64>,
     pub(crate) class: Vec<Class>,
-    pub(crate) seq: Vec<i64>,
+    /// Empty without such a column; `None` for a row that has none.
+    pub(crate) seq: Vec<Option<i64>>,
     /// Row of the batch; empty when slots are rows.
     pub(crate) row: Vec<u32>,
     /// Names of the slots whose tag was refused.
@@ -81,11 +92,17 @@ impl Flat {
         let ts = column(batch, "ts", "Timestamp(ns)", &DataType::is_temporal)?;
         let ts = ts.as_primitive_opt::<TimestampNanosecondType>();
         let ts = ts.ok_or_else(|| wrong("ts", "Timestamp(ns)", batch))?;
+        if ts.null_count() > 0 {
+            return Err(BatchError::Null { column: "ts" });
+        }
         if batch.schema_ref().metadata().get(LAYOUT).is_some_and(|l| l == "wide") {
-            return self.read_wide(batch, ts.values(), intern);
+            return self.read_wide(batch, ts.values(), plan, intern);
         }
         self.ts.extend_from_slice(ts.values());
         let tag = column(batch, "tag", "Utf8 or Dictionary(Int32, Utf8)", &|_| true)?;
+        if tag.logical_null_count() > 0 {
+            return Err(BatchError::Null { column: "tag" });
+        }
         if let Some(names) = tag.as_string_opt::<i32>() {
             for name in names.iter() {
                 self.tag.push(intern(name.unwrap_or("")));
@@ -122,40 +139,26 @@ impl Flat {
         self.read_quality(batch, plan)?;
         if let Some(seq) = batch.column_by_name("seq") {
             let seq = seq.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong("seq", "Int64", batch))?;
-            self.seq.extend_from_slice(seq.values());
+            self.seq.extend(seq.iter());
         }
         Ok(())
     }
 
-    fn read_quality(&mut self, batch: &RecordBatch, plan: &Plan) -> Result<(), BatchError> {
-        let n = self.ts.len();
-        let Some(quality) = batch.column_by_name("quality") else {
-            self.class.resize(n, Class::Good);
-            return Ok(());
-        };
-        let scheme = plan.quality.as_ref().ok_or(BatchError::NoScheme)?;
-        if let Some(numbers) = quality.as_primitive_opt::<UInt32Type>() {
-            let (mut last, mut class) = (0, scheme.class(0));
-            for (i, &code) in numbers.values().iter().enumerate() {
-                if code != last {
-                    (last, class) = (code, scheme.class(code));
-                }
-                self.class.push(if numbers.is_null(i) { Class::Bad } else { class });
-            }
-        } else {
-            let words = quality.data_type() == &DataType::Utf8
-                || matches!(quality.data_type(), DataType::Dictionary(_, _));
-            if !words {
-                return Err(wrong("quality", "UInt32 or Utf8", batch));
-            }
-            for i in 0..n {
-                self.class.push(if quality.is_null(i) {
-                    Class::Bad
-                } else {
-                    scheme.class_of_word(name_at(quality, i))
-                });
+    /// Makes samples missing whose value stands for "no measurement"; `of` holds those values by tag.
+    pub(crate) fn silence(&mut self, of: &[Box<[f64]>]) {
+        for (x, tag) in self.value.iter_mut().zip(&self.tag) {
+            if of.get(*tag as usize).is_some_and(|values| values.contains(x)) {
+                *x = f64::NAN;
             }
         }
+    }
+
+    fn read_quality(&mut self, batch: &RecordBatch, plan: &Plan) -> Result<(), BatchError> {
+        let Some(quality) = batch.column_by_name("quality") else {
+            self.class.resize(self.ts.len(), Class::Good);
+            return Ok(());
+        };
+        classes(quality, plan, batch, &mut self.class)?;
         for (x, class) in self.value.iter_mut().zip(&self.class) {
             if *class == Class::Bad {
                 *x = f64::NAN;
@@ -169,19 +172,29 @@ impl Flat {
         &mut self,
         batch: &RecordBatch,
         ts: &[i64],
+        plan: &Plan,
         mut intern: impl FnMut(&str) -> u32,
     ) -> Result<(), BatchError> {
-        let mut columns = Vec::new();
+        let (mut columns, mut qualities) = (Vec::new(), BTreeMap::new());
         for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            if let Some(tag) = field.metadata().get(QUALITY_OF) {
+                let mut class_of = Vec::new();
+                classes(array, plan, batch, &mut class_of)?;
+                qualities.insert(tag.as_str(), class_of);
+                continue;
+            }
             if field.name() == "ts" {
                 continue;
             }
             let values =
                 array.as_primitive_opt::<Float64Type>().ok_or_else(|| wrong("value", "Float64", batch))?;
-            columns.push((field.name().as_str(), values, None));
+            columns.push((field.name().as_str(), values, None, None));
+        }
+        for (name, _, _, class_of) in &mut columns {
+            *class_of = qualities.get(name);
         }
         for (row, &t) in ts.iter().enumerate() {
-            for (name, values, id) in &mut columns {
+            for (name, values, id, class_of) in &mut columns {
                 if values.is_null(row) {
                     continue;
                 }
@@ -191,7 +204,11 @@ impl Flat {
                 }
                 self.tag.push(id);
                 self.ts.push(t);
-                self.value.push(values.value(row));
+                let class = class_of.map_or(Class::Good, |of| of[row]);
+                self.value.push(if class == Class::Bad { f64::NAN } else { values.value(row) });
+                if !qualities.is_empty() {
+                    self.class.push(class);
+                }
                 self.row.push(row as u32);
             }
         }
@@ -210,6 +227,39 @@ impl Codes {
             self.values = Some(values.clone());
         }
     }
+}
+
+/// The quality class of each row; null is bad.
+fn classes(
+    quality: &ArrayRef,
+    plan: &Plan,
+    batch: &RecordBatch,
+    class_of: &mut Vec<Class>,
+) -> Result<(), BatchError> {
+    let scheme = plan.quality.as_ref().ok_or(BatchError::NoScheme)?;
+    if let Some(numbers) = quality.as_primitive_opt::<UInt32Type>() {
+        let (mut last, mut class) = (0, scheme.class(0));
+        for (i, &code) in numbers.values().iter().enumerate() {
+            if code != last {
+                (last, class) = (code, scheme.class(code));
+            }
+            class_of.push(if numbers.is_null(i) { Class::Bad } else { class });
+        }
+    } else {
+        let words = quality.data_type() == &DataType::Utf8
+            || matches!(quality.data_type(), DataType::Dictionary(_, _));
+        if !words {
+            return Err(wrong("quality", "UInt32 or Utf8", batch));
+        }
+        for i in 0..quality.len() {
+            class_of.push(if quality.is_null(i) {
+                Class::Bad
+            } else {
+                scheme.class_of_word(name_at(quality, i))
+            });
+        }
+    }
+    Ok(())
 }
 
 fn name_at(array: &ArrayRef, i: usize) -> &str {

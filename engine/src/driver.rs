@@ -840,6 +840,10 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             }
             self.send(*number)?;
         }
+        crate::pipeline::tell_idle_rules(self.partitions.values().map(|p| &p.pipeline), &mut self.out);
+        if let Some(first) = numbers.first() {
+            self.send(*first)?;
+        }
         let until = self.clock.elapsed() + END_WAIT;
         while !(self.events.is_empty() && self.bulk.is_empty()) {
             if self.clock.elapsed() >= until {

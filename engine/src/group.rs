@@ -6,6 +6,7 @@
 use crate::alert::{self, Life, Terms};
 use crate::config::plan::GroupPlan;
 use crate::config::raw::Signals;
+use crate::limits::SEEN_SAMPLES;
 use crate::output::{Event, FlagCounts, Outputs, ServedValue, Source, State, VerdictRow, What, status};
 use detectors::forecast::{AnyForecast, Forecast};
 use detectors::sample::Flag;
@@ -21,6 +22,7 @@ struct Seen {
     value: f64,
     present: bool,
     usable: bool,
+    uncertain: bool,
 }
 
 /// A member's row on its way through the group.
@@ -34,6 +36,7 @@ pub(crate) struct Entry {
     pub(crate) value: f64,
     pub(crate) present: bool,
     pub(crate) usable: bool,
+    pub(crate) uncertain: bool,
 }
 
 /// What happened to the row.
@@ -78,6 +81,7 @@ struct Memory {
     life: [u64; 4],
     counts: FlagCounts,
     missed: u64,
+    forgotten: u64,
     switches: u64,
     recoveries: u64,
 }
@@ -121,8 +125,9 @@ pub(crate) struct Group {
     /// Changed since its wake-up was noted, and the earliest wake-up noted.
     touched: bool,
     noted: i64,
-    /// Scratch of a tick.
+    /// Scratch of a tick: the panel, and the members whose samples are uncertain.
     panel: Vec<MemberSample>,
+    uncertain: u32,
 }
 
 impl Group {
@@ -151,6 +156,7 @@ impl Group {
             life: [0; 4],
             counts: FlagCounts::default(),
             missed: 0,
+            forgotten: 0,
             switches: 0,
             recoveries: 0,
         };
@@ -168,6 +174,7 @@ impl Group {
             touched: true,
             noted: i64::MAX,
             panel: Vec::new(),
+            uncertain: 0,
         }
     }
 
@@ -203,17 +210,35 @@ impl Group {
             value: entry.value,
             present: entry.present,
             usable: entry.usable,
+            uncertain: entry.uncertain,
         });
+        if memory.seen[member].len() > SEEN_SAMPLES {
+            self.forget(member, entry.ts, out);
+        }
         if self.idle() || self.plan.reference == Some(member) || self.next == Some(None) {
             self.next = None;
         }
         self.close_due(out);
     }
 
+    /// Too many samples of a member wait for a tick: the oldest goes.
+    #[cold]
+    fn forget(&mut self, member: usize, at: i64, out: &mut Outputs) {
+        self.memory.seen[member].pop_front();
+        self.memory.forgotten += 1;
+        if self.memory.forgotten == 1 {
+            let id = &self.plan.raw.id;
+            let message = format!(
+                "{SEEN_SAMPLES} samples of a member of {id} wait for a tick: the oldest are forgotten"
+            );
+            out.events.push(Event::operational(at, "limit_group_samples", id, message));
+        }
+    }
+
     /// Closes the ticks that the members' released samples make due.
     fn close_due(&mut self, out: &mut Outputs) {
         while let Some(k) = self.next_tick().filter(|k| self.due(*k)) {
-            self.tick(k, out);
+            self.tick(self.leap(k, self.due_until()), out);
         }
     }
 
@@ -232,8 +257,26 @@ impl Group {
             if k >= bound || !past {
                 break;
             }
-            self.tick(k, out);
+            let before = if ended { p } else { p.saturating_sub(self.plan.grace) };
+            self.tick(self.leap(k, before.min(bound).saturating_sub(1)), out);
         }
+    }
+
+    /// Tick `k` is due; a signal that is held by command says nothing at its ticks, so of those up to `until` only the
+    /// last one is closed, and a long silence costs nothing.
+    fn leap(&self, k: i64, until: i64) -> i64 {
+        if !self.memory.held_by_command {
+            return k;
+        }
+        let own = |m: usize| self.memory.seen[m].iter().map(|s| s.ts).filter(|ts| *ts > k).min();
+        let until = self.plan.reference.and_then(own).map_or(until, |ts| until.min(ts - 1));
+        if until <= k {
+            return k;
+        }
+        let period = i128::from(self.plan.period);
+        let steps = (i128::from(until) - i128::from(k)) / period;
+        // No further than `until`, which fits.
+        (i128::from(k) + steps * period) as i64
     }
 
     /// Progress beyond which the next tick is past, if that is sooner than what was noted.
@@ -295,12 +338,22 @@ impl Group {
         memory.closed.is_none_or(|closed| next > closed).then_some(next)
     }
 
+    /// The last time at which a tick is due.
+    fn due_until(&self) -> i64 {
+        let (lowest, highest) = self.reach();
+        let held = self.memory.held.iter().flatten().min().copied().unwrap_or(i64::MAX);
+        lowest.max(highest.saturating_sub(self.plan.wait).min(held).saturating_sub(1))
+    }
+
+    /// The smallest and the largest of the members' last released times.
+    fn reach(&self) -> (i64, i64) {
+        let each = self.memory.last.iter();
+        each.fold((i64::MAX, i64::MIN), |(lowest, highest), ts| (lowest.min(*ts), highest.max(*ts)))
+    }
+
     fn due(&self, k: i64) -> bool {
         let memory = &self.memory;
-        let (mut lowest, mut highest) = (i64::MAX, i64::MIN);
-        for ts in &memory.last {
-            (lowest, highest) = (lowest.min(*ts), highest.max(*ts));
-        }
+        let (lowest, highest) = self.reach();
         if lowest >= k {
             return true;
         }
@@ -313,6 +366,7 @@ impl Group {
         let mut panel = std::mem::take(&mut self.panel);
         panel.clear();
         let mut any = false;
+        self.uncertain = 0;
         for (m, seen) in self.memory.seen.iter_mut().enumerate() {
             // The first sample with the largest time at or before the tick; what is older is never needed again.
             let mut sample = MemberSample { value: f64::NAN, age_ns: 0, present: false, eligible: false };
@@ -325,7 +379,7 @@ impl Group {
             }
             if let Some(best) = best {
                 seen.push_front(best);
-                if k.saturating_sub(best.ts) <= self.plan.max_skew {
+                if k.saturating_sub(best.ts) <= self.plan.max_age[m] {
                     let voting = self.exclusion.is_none() || self.memory.members[m].standing.votes();
                     sample = MemberSample {
                         value: best.value,
@@ -333,6 +387,7 @@ impl Group {
                         present: best.present,
                         eligible: best.usable && voting,
                     };
+                    self.uncertain |= u32::from(best.uncertain) << m;
                     any = true;
                 }
             }
@@ -385,8 +440,9 @@ impl Group {
             }
         }
         let Some(exclusion) = &self.exclusion else { return };
-        // A middle value that nobody else agrees with blames nobody.
-        let isolatable = vote.outcome == Outcome::Voted && agreeing(vote) >= 2;
+        // A middle value that nobody else agrees with blames nobody; two that agree blame who is not among them, also when
+        // the others are excluded and no longer vote.
+        let isolatable = agreeing(vote) >= 2 && matches!(vote.outcome, Outcome::Voted | Outcome::Pair);
         let blamed = if isolatable { miscompare } else { 0 };
         let changes = exclusion.step(&mut self.memory.members, blamed, missing, 2);
         for change in changes.as_slice() {
@@ -476,6 +532,9 @@ impl Group {
             _ if panel.iter().any(|m| m.present) => (Source::None, status::SENSOR_FAILURE),
             _ => (Source::None, status::NO_COMMUNICATION),
         };
+        // What an uncertain sample had a part in is no better than uncertain.
+        let doubtful = code == status::GOOD && vote.voted & self.uncertain != 0;
+        let code = if doubtful { status::SUB_NORMAL } else { code };
         let (value, lo, hi, horizon_ns) = match estimate.filter(|_| now_serving) {
             Some(e) => (e.value, e.lo, e.hi, e.horizon_ns),
             None if measured => (vote.value, f64::NAN, f64::NAN, 0),
@@ -643,6 +702,11 @@ impl Group {
 
     pub(crate) fn counts(&self) -> FlagCounts {
         self.memory.counts
+    }
+
+    /// Samples forgotten because too many waited for a tick.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.memory.forgotten
     }
 
     pub(crate) fn missed(&self) -> u64 {

@@ -21,7 +21,7 @@ pub mod payload;
 mod pipeline;
 mod rule;
 
-pub use columns::{BatchError, LAYOUT};
+pub use columns::{BatchError, LAYOUT, QUALITY_OF};
 pub use config::plan::{Catalogue, ConfigError, Plan};
 pub use config::raw::EngineRaw;
 pub use intake::{Content, JournalEntry, Span};
@@ -29,4 +29,4 @@ pub use output::{
     Counters, DeadRow, Event, Explanation, FlagCounts, LateRow, Outputs, ServedValue, Source, State,
     Transition, VerdictRow, What, status,
 };
-pub use pipeline::{Pipeline, RestoreError};
+pub use pipeline::{Pipeline, RestoreError, tell_idle_rules};

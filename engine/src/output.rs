@@ -111,6 +111,16 @@ pub enum What {
         /// State after.
         to: String,
     },
+    /// Something about the program's own work, not about the plant: a limit was reached, a rule never ran. Where the
+    /// rows lie in partitions may matter to it.
+    Operational {
+        /// A stable word: `limit_tags`, `limit_held_rows`, `limit_group_samples`, `rule_ran_0_times`.
+        code: String,
+        /// What it is about: a rule, a group, a limit of the configuration.
+        subject: String,
+        /// For a reader.
+        message: String,
+    },
     /// A row from the future was set aside.
     Future {
         /// The tag.
@@ -137,6 +147,18 @@ impl Event {
     /// An event with its id: a digest of `key`, the event's identity.
     pub(crate) fn new(at: i64, key: &[&str], what: What) -> Self {
         Event { id: digest(key), at, what }
+    }
+
+    /// An operational event; its id does not depend on the partition or the time.
+    pub(crate) fn operational(at: i64, code: &str, subject: &str, message: String) -> Self {
+        let what = What::Operational { code: code.into(), subject: subject.into(), message };
+        Event::new(at, &["operational", code, subject], what)
+    }
+
+    /// That no row came to a rule by the end of the input, which ended at `at`.
+    pub fn ran_0_times(rule: &str, at: i64) -> Self {
+        let message = format!("rule {rule} ran 0 times: no row of its tags came");
+        Event::operational(at, "rule_ran_0_times", rule, message)
     }
 }
 
@@ -326,6 +348,10 @@ pub struct Counters {
     pub missed_tick: u64,
     /// Rows from the future, a part of `processed`.
     pub future: u64,
+    /// Rows released early because their tag held too many, a part of `processed`.
+    pub early: u64,
+    /// Samples that a group forgot because too many waited for a tick.
+    pub forgotten: u64,
 }
 
 impl Counters {

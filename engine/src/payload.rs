@@ -161,5 +161,6 @@ pub fn subject(what: &What) -> &str {
         What::Signal { signal, .. } => signal,
         What::Member { group, .. } => group,
         What::Future { tag, .. } => tag,
+        What::Operational { subject, .. } => subject,
     }
 }

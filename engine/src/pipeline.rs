@@ -9,14 +9,14 @@ use crate::config::plan::{Class, Plan};
 use crate::group::{self, Entry, Group, Kind};
 use crate::intake::{Content, JournalEntry, Span};
 use crate::keyed::Store;
-use crate::limits::JUMPERS;
+use crate::limits::{FUTURE_TAGS, JUMPERS};
 use crate::output::{Counters, DeadRow, Event, FlagCounts, LateRow, Outputs, State, What};
 use crate::rule::{self, Batch, Marks, Rule, Run, Scratch};
 use arrow_array::RecordBatch;
 use detectors::detect::Stage;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 /// One partition of the stream.
@@ -26,6 +26,8 @@ pub struct Pipeline {
     names: Vec<Arc<str>>,
     ids: HashMap<Arc<str>, u32, foldhash::fast::FixedState>,
     tags: Vec<TagState>,
+    /// Values that stand for "no measurement", by tag; ends with the last tag that has any.
+    sentinels: Vec<Box<[f64]>>,
     /// Groups of each member: (group, member). Members are the first tags, so this is as long as there are members.
     memberships: Vec<Vec<(usize, usize)>>,
     rules: Vec<Box<dyn Rule>>,
@@ -38,17 +40,28 @@ pub struct Pipeline {
     jumpers: Vec<Row>,
     /// Tags first admitted since somebody asked.
     newcomers: Vec<u32>,
+    /// The last future row of each tag, bounded by [`FUTURE_TAGS`].
+    futures: BTreeMap<u32, Future>,
     progress: Option<i64>,
     clock: Option<i64>,
     arrivals: u64,
     applied: u64,
     ended: bool,
     counters: Counters,
+    /// Limits that were reached, one bit each.
+    reached: u8,
     /// When progress alone does something: (wake, 0, tag) or (wake, 1, group).
     wakes: BinaryHeap<Reverse<(i64, u8, u32)>>,
     timed: bool,
     work: Work,
 }
+
+/// Bits of the limits that were reached.
+const REACHED_TAGS: u8 = 1;
+const REACHED_HELD: u8 = 2;
+
+/// A future row: its time, quality class and value.
+type Future = (i64, u8, u64);
 
 /// A row that its tag's rules are about to judge.
 #[derive(Clone, Copy)]
@@ -104,11 +117,26 @@ struct Snapshot {
     groups: Vec<group::Saved>,
     held: Vec<(u32, Vec<(Row, u64)>)>,
     jumpers: Vec<Row>,
+    futures: Vec<(u32, Future)>,
     progress: Option<i64>,
     clock: Option<i64>,
     arrivals: u64,
     applied: u64,
     counters: Counters,
+    reached: u8,
+}
+
+/// Tells that no row came to a rule in any of the partitions, by the end of the input.
+pub fn tell_idle_rules<'a>(pipelines: impl Iterator<Item = &'a Pipeline>, out: &mut Outputs) {
+    let mut idle: Option<BTreeSet<&str>> = None;
+    let mut at = None;
+    for pipeline in pipelines {
+        let here: BTreeSet<&str> = pipeline.idle_rules().collect();
+        idle = Some(idle.map_or(here.clone(), |all| all.intersection(&here).copied().collect()));
+        at = at.max(pipeline.progress());
+    }
+    let events = idle.into_iter().flatten().map(|rule| Event::ran_0_times(rule, at.unwrap_or(0)));
+    out.events.extend(events);
 }
 
 impl Pipeline {
@@ -125,6 +153,7 @@ impl Pipeline {
             names: Vec::new(),
             ids: HashMap::default(),
             tags: Vec::new(),
+            sentinels: Vec::new(),
             memberships: Vec::new(),
             rules,
             groups,
@@ -133,12 +162,14 @@ impl Pipeline {
             past: BTreeMap::new(),
             jumpers: Vec::new(),
             newcomers: Vec::new(),
+            futures: BTreeMap::new(),
             progress: None,
             clock: None,
             arrivals: 0,
             applied: 0,
             ended: false,
             counters: Counters::default(),
+            reached: 0,
             wakes: BinaryHeap::new(),
             timed: false,
             work: Work::default(),
@@ -168,6 +199,11 @@ impl Pipeline {
         self.ids.insert(shared, id);
         self.tags.push(TagState::default());
         self.store.grow(self.names.len());
+        let sentinels = self.plan.sentinels_of(name);
+        if !sentinels.is_empty() {
+            self.sentinels.resize(id as usize, Box::default());
+            self.sentinels.push(sentinels.into());
+        }
         for rule in &mut self.rules {
             rule.register(&self.plan, name);
         }
@@ -204,7 +240,14 @@ impl Pipeline {
     pub fn counters(&self) -> Counters {
         let held = self.held.values().map(Vec::len).sum::<usize>() + self.jumpers.len();
         let missed = self.groups.iter().map(Group::missed).sum();
-        Counters { held: held as u64, missed_tick: missed, ..self.counters }
+        let forgotten = self.groups.iter().map(Group::forgotten).sum();
+        Counters { held: held as u64, missed_tick: missed, forgotten, ..self.counters }
+    }
+
+    /// Rules to which no row came. With a catalogue a rule that selects nothing is refused at the start.
+    pub fn idle_rules(&self) -> impl Iterator<Item = &str> {
+        let rules = self.plan.rules.iter().zip(&self.rules);
+        rules.filter(|(_, r)| r.counts() == FlagCounts::default()).map(|(p, _)| p.raw.id.as_str())
     }
 
     /// Verdicts by rule id; a group counts as a rule.
@@ -280,6 +323,9 @@ impl Pipeline {
         let plan = self.plan.clone();
         let read = flat.read(batch, &plan, &mut codes, |name| self.intern(name));
         if read.is_ok() {
+            if !self.sentinels.is_empty() {
+                flat.silence(&self.sentinels);
+            }
             self.begin();
             let whole = [Span { rows: batch.num_rows(), offset: 0, first_index: 0, record_ts: None }];
             let spans = if spans.is_empty() { &whole[..] } else { spans };
@@ -330,7 +376,7 @@ impl Pipeline {
                 ts: flat.ts[i],
                 value: flat.value[i],
                 class: flat.class[i] as u8,
-                seq: flat.seq.get(i).copied(),
+                seq: flat.seq.get(i).copied().flatten(),
                 offset: span.offset,
                 index: span.first_index.wrapping_add((at - span_start) as u32),
             };
@@ -342,7 +388,7 @@ impl Pipeline {
             match (span.record_ts, self.plan.time.max_jump) {
                 (Some(record), _) => {
                     if row.ts > record.saturating_add(self.plan.time.max_ahead) {
-                        self.future(&row, record, out);
+                        self.future(&row, out);
                     } else {
                         self.admit(&row, out);
                     }
@@ -366,6 +412,9 @@ impl Pipeline {
                 ),
             )
         } else {
+            let message =
+                format!("a partition holds {} tags: rows of further tags are refused", self.names.len());
+            self.limit_reached(REACHED_TAGS, row.ts, "limit_tags", "limits.tags", message, out);
             ("tag_limit", format!("the partition holds {} tags, the limit", self.names.len()))
         };
         let tag = name.chars().take(256).collect();
@@ -380,11 +429,27 @@ impl Pipeline {
         });
     }
 
+    /// Tells once that a limit was reached.
+    fn limit_reached(
+        &mut self,
+        limit: u8,
+        at: i64,
+        code: &str,
+        subject: &str,
+        message: String,
+        out: &mut Outputs,
+    ) {
+        if self.reached & limit == 0 {
+            self.reached |= limit;
+            out.events.push(Event::operational(at, code, subject, message));
+        }
+    }
+
     /// Rows without record timestamps: one out of reach waits for two more that agree with it.
     fn jump(&mut self, row: Row, jump: i64, out: &mut Outputs) {
         if self.progress.is_some_and(|p| row.ts <= p.saturating_add(jump)) {
             for jumper in std::mem::take(&mut self.jumpers) {
-                self.future(&jumper, jumper.ts, out);
+                self.future(&jumper, out);
             }
             return self.admit(&row, out);
         }
@@ -394,7 +459,7 @@ impl Pipeline {
                 self.jumpers.iter().fold((i64::MAX, i64::MIN), |(lo, hi), r| (lo.min(r.ts), hi.max(r.ts)));
             if hi.saturating_sub(lo) > jump {
                 let first = self.jumpers.remove(0);
-                return self.future(&first, first.ts, out);
+                return self.future(&first, out);
             }
             for jumper in std::mem::take(&mut self.jumpers) {
                 self.admit(&jumper, out);
@@ -402,15 +467,21 @@ impl Pipeline {
         }
     }
 
-    /// A row from the future touches no progress and no state.
-    fn future(&mut self, row: &Row, at: i64, out: &mut Outputs) {
+    /// A row from the future touches no progress and no state; one that repeats the tag's last one says nothing new.
+    fn future(&mut self, row: &Row, out: &mut Outputs) {
         self.counters.processed += 1;
         self.counters.future += 1;
-        let tag = self.names[row.tag as usize].to_string();
         let (class, bits) = row.same_as();
+        let known = (self.futures.len() < FUTURE_TAGS || self.futures.contains_key(&row.tag))
+            .then(|| self.futures.insert(row.tag, (row.ts, class, bits)))
+            .flatten();
+        if known == Some((row.ts, class, bits)) {
+            return;
+        }
+        let tag = self.names[row.tag as usize].to_string();
         let key = ["future", &tag, &row.ts.to_string(), &format!("{class} {bits}")];
         out.events.push(Event::new(
-            at,
+            row.ts,
             &key,
             What::Future { tag: tag.clone(), ts: row.ts, value: row.value() },
         ));
@@ -461,7 +532,17 @@ impl Pipeline {
         let due = self.held.get(&row.tag).map_or(0, |w| {
             w.partition_point(|(h, _)| newest >= h.ts.saturating_add(self.plan.time.max_delay))
         });
-        self.release_held(row.tag, due, Kind::ReleaseHeld, before, after);
+        // Beyond the limit the oldest are released early.
+        let held = self.held.get(&row.tag).map_or(0, Vec::len);
+        let early = (held - due).saturating_sub(self.plan.limits.held_rows as usize);
+        if early > 0 {
+            self.counters.early += early as u64;
+            let name = &self.names[row.tag as usize];
+            let message =
+                format!("{name} holds {} rows inside max_delay: the oldest are released early", held - due);
+            self.limit_reached(REACHED_HELD, row.ts, "limit_held_rows", "limits.held_rows", message, out);
+        }
+        self.release_held(row.tag, due + early, Kind::ReleaseHeld, before, after);
     }
 
     fn late(&mut self, row: &Row, out: &mut Outputs) {
@@ -559,6 +640,7 @@ impl Pipeline {
                 value: row.value,
                 present: row.value.is_finite(),
                 usable: false,
+                uncertain: false,
             };
             self.work.entries.push((row.tag, slot, entry));
         }
@@ -621,6 +703,7 @@ impl Pipeline {
             let good = at.is_some() && entry.present && work.released[slot as usize].class == Class::Good;
             let uncertain = at.is_some() && entry.present && !good;
             let failed = at.is_some_and(|at| work.failed[at]);
+            entry.uncertain = uncertain;
             for &(g, m) in &self.memberships[tag as usize] {
                 let raw = &self.groups[g].plan.raw;
                 entry.usable = (good || uncertain && raw.allow_uncertain) && !(raw.own_qc && failed);
@@ -783,7 +866,7 @@ impl Pipeline {
     /// ticks up to the first at or after progress; alerts stay as they are.
     pub fn end(&mut self, whole: Option<i64>, out: &mut Outputs) {
         for jumper in std::mem::take(&mut self.jumpers) {
-            self.future(&jumper, jumper.ts, out);
+            self.future(&jumper, out);
         }
         self.clock = self.clock.max(whole);
         self.ended = true;
@@ -809,11 +892,13 @@ impl Pipeline {
             groups: self.groups.iter().map(|g| g.save().expect("plain data always encodes")).collect(),
             held: self.held.iter().map(|(t, w)| (*t, w.clone())).collect(),
             jumpers: self.jumpers.clone(),
+            futures: self.futures.iter().map(|(t, f)| (*t, *f)).collect(),
             progress: self.progress,
             clock: self.clock,
             arrivals: self.arrivals,
             applied: self.applied,
             counters: self.counters,
+            reached: self.reached,
         };
         postcard::to_stdvec(&snapshot).expect("plain data always encodes")
     }
@@ -858,9 +943,10 @@ impl Pipeline {
             pipeline.held.insert(tags[*tag as usize], waiting);
         }
         pipeline.jumpers = saved.jumpers.iter().map(renamed).collect();
+        pipeline.futures = saved.futures.iter().map(|(tag, f)| (tags[*tag as usize], *f)).collect();
         (pipeline.progress, pipeline.clock) = (saved.progress, saved.clock);
         (pipeline.arrivals, pipeline.applied) = (saved.arrivals, saved.applied);
-        pipeline.counters = saved.counters;
+        (pipeline.counters, pipeline.reached) = (saved.counters, saved.reached);
         let grace = pipeline.plan.time.grace;
         for tag in 0..pipeline.names.len() as u32 {
             pipeline.arm_tag(tag, grace);

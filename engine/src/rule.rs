@@ -8,7 +8,7 @@ use crate::config::raw::Severity;
 use crate::config::select::matches;
 use crate::keyed::{Arena, Store};
 use crate::output::{Explanation, FlagCounts, Outputs, VerdictRow, digest};
-use detectors::detect::{Detector, Stage, TagCommand, Visitor};
+use detectors::detect::{Columns, Detector, Stage, TagCommand, Visitor};
 use detectors::sample::{Evidence, Flag, Samples, Verdicts};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -134,6 +134,8 @@ struct Typed<D: Detector> {
     /// Position of the tag's parameters in `params`, or `NONE`.
     bound: Vec<u32>,
     params: Vec<D>,
+    /// Position of the parameters of tags that have none of their own.
+    shared: Option<u32>,
     arena: Arena,
     counts: FlagCounts,
     /// Why the alerts that are pending or firing began.
@@ -167,6 +169,7 @@ pub(crate) fn make(plan: &RulePlan, number: u32, offset: &mut usize) -> Box<dyn 
                 window_len: 0,
                 bound: Vec::new(),
                 params: Vec::new(),
+                shared: None,
                 arena: Arena::new(0),
                 counts: FlagCounts::default(),
                 why: BTreeMap::new(),
@@ -335,24 +338,30 @@ impl<D: Detector> Rule for Typed<D> {
             self.bound.push(NONE);
             return;
         }
-        if self.per_tag || self.params.is_empty() {
-            // Whatever the catalogue holds was bound once at the check; a tag outside it is not judged by this rule.
-            match D::bind(&self.raw, &plan.row(tag)) {
-                Ok(params) => {
-                    self.deadlines |= params.longest_step_ns().is_some();
-                    self.params.push(params);
-                }
-                Err(_) => {
-                    self.bound.push(NONE);
-                    return;
-                }
+        let row = plan.row(tag);
+        let own = self.per_tag || row.heartbeat_ns().is_some();
+        if let Some(shared) = self.shared.filter(|_| !own) {
+            self.bound.push(shared);
+            return;
+        }
+        // Whatever the catalogue holds was bound once at the check; a tag outside it is not judged by this rule.
+        match D::bind(&self.raw, &row) {
+            Ok(params) => {
+                self.deadlines |= params.longest_step_ns().is_some();
+                self.params.push(params);
             }
-            if self.params.len() == 1 {
-                self.window_len = self.params[0].window_len();
-                self.arena = Arena::new(self.window_len);
+            Err(_) => {
+                self.bound.push(NONE);
+                return;
             }
         }
-        self.bound.push(self.params.len() as u32 - 1);
+        if self.params.len() == 1 {
+            self.window_len = self.params[0].window_len();
+            self.arena = Arena::new(self.window_len);
+        }
+        let at = self.params.len() as u32 - 1;
+        self.shared = self.shared.or((!own).then_some(at));
+        self.bound.push(at);
     }
 
     fn stage(&self) -> Stage {

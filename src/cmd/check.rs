@@ -6,7 +6,7 @@ use connectors::Source;
 use connectors::source::file::FileSource;
 use engine::config::select::matches;
 use engine::journal::Script;
-use engine::{Outputs, Pipeline};
+use engine::{Outputs, Pipeline, Plan};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let (rules, groups) = (loaded.plan.rules.len(), loaded.plan.groups.len());
     println!("{}: {rules} rules, {groups} groups, digest {}", args.config.display(), loaded.plan.digest);
     if args.data.is_empty() {
+        let known = loaded.plan.catalogue.iter().flat_map(|c| c.rows.keys());
+        warn(&loaded.plan, known.map(String::as_str));
         return Ok(());
     }
     let plan = Arc::new(loaded.plan);
@@ -42,6 +44,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         out = Outputs::default();
     }
     let tags: Vec<&str> = (0..pipeline.tag_count() as u32).map(|t| pipeline.tag_name(t)).collect();
+    warn(&plan, tags.iter().copied());
     let counters = pipeline.counters();
     println!("data: {} rows, {} tags, {} dead letters", counters.rows_in, tags.len(), counters.dead_letters);
     let flags = pipeline.flags();
@@ -66,4 +69,14 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         );
     }
     Ok(())
+}
+
+/// Says what can run but is hardly meant.
+fn warn<'a>(plan: &Plan, tags: impl Iterator<Item = &'a str> + Clone) {
+    for (rule, tag) in plan.gaps_inside_heartbeats(tags) {
+        println!(
+            "warning: rule {rule}: `max` is shorter than the heartbeat of {tag}, which reports by exception; \
+             its silence will be taken for a fault"
+        );
+    }
 }

@@ -314,6 +314,7 @@ fn describe(event: &Event) -> String {
         What::Signal { signal, from, to, reason, .. } => {
             format!("{at:>5} s  signal   {signal}: {from} -> {to} ({reason})")
         }
+        What::Operational { message, .. } => format!("{at:>5} s  note     {message}"),
         What::Member { group, member, from, to } => {
             format!("{at:>5} s  member   {member} of {group}: {from} -> {to}")
         }

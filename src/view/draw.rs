@@ -409,8 +409,8 @@ const SIDE: u16 = 46;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::Served;
     use crate::view::{Key, Scale, Setup};
+    use engine::payload::Served;
     use engine::{Counters, Event, Explanation, Transition, What};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
@@ -459,6 +459,7 @@ mod tests {
             since: at * SECOND,
             severity: "critical".into(),
             why,
+            reason: None,
         };
         Event { id: "e".into(), at: at * SECOND, what }
     }

@@ -210,6 +210,7 @@ impl Scene {
                     self.focus_on(group);
                 }
             }
+            What::Operational { message, .. } => self.note(at, message.clone(), Tone::Plain),
             What::Future { tag, .. } => {
                 self.note(at, format!("a row of {tag} from the future was set aside"), Tone::Plain);
             }

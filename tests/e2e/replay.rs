@@ -240,6 +240,36 @@ fn formats_batches_and_threads_change_nothing() {
     assert_eq!(sum, rows.len() as u64);
 }
 
+/// Given the same rows in a wide table with quality columns beside the tags, then outputs are those of the long file.
+#[test]
+fn qualities_beside_the_tags_equal_a_quality_column() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let rows = plant();
+    write_csv(&at("long.csv"), &rows);
+    let tags = ["p.a", "p.b", "p.c", "q"];
+    let (mut csv, mut json) = ("ts,p.a,p.a_q,p.b,p.b_q,p.c,p.c_q,q,q_q\n".to_string(), String::new());
+    for (ts, tag, value, quality) in &rows {
+        let cell = |t: &&str| if t == tag { format!(",{value},{quality}") } else { ",,".into() };
+        writeln!(csv, "{ts}{}", tags.iter().map(cell).collect::<String>()).expect("text");
+        let value = if value.is_nan() { "null".into() } else { value.to_string() };
+        writeln!(json, r#"{{"ts":{ts},"{tag}":{value},"{tag}_q":{quality}}}"#).expect("text");
+    }
+    std::fs::write(at("wide.csv"), csv).expect("written");
+    std::fs::write(at("wide.jsonl"), json).expect("written");
+    std::fs::write(at("long.toml"), files(true, "")).expect("written");
+    std::fs::write(at("wide.toml"), files(false, "quality_suffix = \"_q\"")).expect("written");
+    replay(&[&at("long.csv")], &at("long.toml"), &at("long"), &["--emit", "all"]);
+    replay(&[&at("wide.csv")], &at("wide.toml"), &at("wide"), &["--emit", "all"]);
+    assert_eq!(outputs(&at("long")), outputs(&at("wide")));
+    std::fs::write(at("no-scheme.toml"), "[source.files]\nts_unit = \"ns\"\nquality_suffix = \"_q\"\n")
+        .expect("written");
+    let (data, config, out) = (at("wide.jsonl"), at("no-scheme.toml"), at("out"));
+    let (_, message) =
+        truegauge(&["replay", text(&data), "-c", text(&config), "--out", text(&out)]).expect_err("no scheme");
+    assert!(message.contains("scheme"), "{message}");
+}
+
 /// Given one file per tag, then together they are the same log as one file in time order.
 #[test]
 fn one_file_per_tag_is_one_log() {

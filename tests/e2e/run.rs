@@ -141,6 +141,27 @@ fn stream_is_judged_and_equals_its_replay() {
     assert_eq!(ids(alerts.iter().map(|e| e.raw.as_slice())), replayed);
 }
 
+/// Given a topic that holds nothing but records that can't be decoded, then each is counted and handed on.
+#[test]
+fn only_bad_records_are_counted_and_handed_on() {
+    let broker = MockBroker::start(&[("plant", 1), ("dlq", 1)]).expect("broker");
+    for _ in 0..3 {
+        broker.send("plant", 0, b"key", BROKEN.as_bytes()).expect("sent");
+    }
+    broker.flush().expect("sent");
+    let dir = tempfile::tempdir().expect("directory");
+    let config = dir.path().join("c.toml");
+    let kafka = format!(
+        "[source.kafka]\nbrokers = {:?}\ntopics = [\"plant\"]\n[sink.kafka]\ndead_letters = \"dlq\"\n",
+        broker.brokers()
+    );
+    std::fs::write(&config, format!("{RULES}{kafka}")).expect("written");
+    let s = live(&config, &[]).expect("runs");
+    assert_eq!((s.rows_in, s.dead_letters, s.processed), (3, 3, 0));
+    let dead = raw(&broker.brokers(), "dlq");
+    assert_eq!(dead.iter().filter(|b| b.raw == BROKEN.as_bytes()).count(), 3);
+}
+
 #[test]
 fn group_assignment_has_no_end() {
     let dir = tempfile::tempdir().expect("directory");

@@ -25,6 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    NullCell,
     rows::{Fault, RecordContext, empty_batch},
     time::TimeUnit,
 };
@@ -49,6 +50,8 @@ pub struct IpcMapping {
     /// One column a tag beside the time, all of them numbers. Schema metadata
     /// `truegauge.layout = "wide"` says the same.
     pub wide: bool,
+    /// What a null of the wide layout is.
+    pub null: NullCell,
 }
 
 impl Default for IpcMapping {
@@ -61,6 +64,7 @@ impl Default for IpcMapping {
             seq: SEQ.to_owned(),
             ts_unit: TimeUnit::Auto,
             wide: false,
+            null: NullCell::NoSample,
         }
     }
 }
@@ -141,7 +145,7 @@ impl IpcDecoder {
         if wide {
             for (field, array) in schema.fields().iter().zip(batch.columns()) {
                 if *field.name() != self.mapping.ts {
-                    let array = numbers(array, field.name())?;
+                    let array = self.mapping.null.settle(numbers(array, field.name())?);
                     fields.push(Field::new(field.name(), DataType::Float64, true));
                     columns.push(array);
                 }

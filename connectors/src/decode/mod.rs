@@ -6,11 +6,13 @@
 //! Absent: schema registries. A Confluent frame (`0x00` and a 4-byte schema id) in front of JSON is
 //! skipped, its id is not looked up.
 
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, Float64Array, cast::AsArray, types::Float64Type};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub mod csv;
-mod flat;
 pub mod ipc;
 pub mod json;
 pub mod rows;
@@ -29,5 +31,27 @@ pub enum DecodeConfig {
 impl Default for DecodeConfig {
     fn default() -> Self {
         Self::Json(json::JsonMapping::default())
+    }
+}
+
+/// What an empty (null) cell of the wide layout is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NullCell {
+    /// Nothing at all: the tag was not sampled at this time.
+    #[default]
+    NoSample,
+    /// A missing sample: the tag was sampled and there was no value.
+    Missing,
+}
+
+impl NullCell {
+    /// A wide column of numbers with its nulls as they are meant.
+    pub(crate) fn settle(self, numbers: ArrayRef) -> ArrayRef {
+        if self == NullCell::NoSample || numbers.null_count() == 0 {
+            return numbers;
+        }
+        let cells = numbers.as_primitive::<Float64Type>().iter();
+        Arc::new(Float64Array::from_iter_values(cells.map(|x| x.unwrap_or(f64::NAN))))
     }
 }

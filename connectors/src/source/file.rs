@@ -30,6 +30,7 @@ use super::{
 use crate::{
     BadRecord, Polled, Source, SourceError, Span,
     decode::{
+        NullCell,
         csv::{CsvConfig, Fields, Lines},
         time::TimeUnit,
     },
@@ -49,6 +50,11 @@ pub struct FilesConfig {
     pub quality: Option<String>,
     /// The column of sequence numbers of the long layout. Absent: there is none.
     pub seq: Option<String>,
+    /// Ending of the quality columns of the wide layout: with `"_q"`, `p1_q` holds the qualities of
+    /// `p1`. Such a column without its tag is a tag like any other; with an ignored tag, it is ignored.
+    pub quality_suffix: Option<String>,
+    /// What an empty cell of the wide layout is.
+    pub null: NullCell,
     /// How tags are laid out.
     pub layout: Layout,
     /// How times are written.
@@ -73,6 +79,8 @@ impl Default for FilesConfig {
             value: "value".to_owned(),
             quality: None,
             seq: None,
+            quality_suffix: None,
+            null: NullCell::NoSample,
             layout: Layout::Auto,
             ts_unit: TimeUnit::Auto,
             csv: CsvConfig::default(),

@@ -9,15 +9,15 @@ use std::{
     sync::Arc,
 };
 
-use arrow_array::{ArrayRef, Float64Array, RecordBatch, cast::AsArray, types::TimestampNanosecondType};
-use arrow_schema::SchemaRef;
+use arrow_array::{RecordBatch, cast::AsArray, new_null_array, types::TimestampNanosecondType};
+use arrow_schema::{Field, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
 
 use super::{
     file::FileReader,
-    table::{Chunk, wide_schema, with_dictionaries},
+    table::{Chunk, quality_words, wide_schema, with_dictionaries},
 };
-use crate::{BadRecord, LAYOUT_KEY, SourceError};
+use crate::{BadRecord, LAYOUT_KEY, QUALITY_OF_KEY, SourceError};
 
 /// The merged log.
 pub(super) struct Merge {
@@ -209,16 +209,22 @@ fn common_schema(readers: &[FileReader]) -> Result<SchemaRef, SourceError> {
     if !is_wide(first) {
         return Ok(first.schema().clone());
     }
-    let mut seen = std::collections::BTreeSet::new();
-    let mut tags = Vec::new();
+    let mut columns: Vec<Field> = Vec::new();
+    let mut seen = std::collections::BTreeMap::new();
     for reader in readers {
         for field in reader.schema().fields().iter().skip(1) {
-            if seen.insert(field.name().clone()) {
-                tags.push(field.name().clone());
+            let known = *seen.entry(field.name().clone()).or_insert_with(|| {
+                columns.push(field.as_ref().clone());
+                columns.len() - 1
+            });
+            // The same name must not be a tag here and a quality there.
+            if columns[known] != **field {
+                let (first, second) = (first.path().to_owned(), reader.path().to_owned());
+                return Err(SourceError::MixedFiles { first, second });
             }
         }
     }
-    Ok(wide_schema(tags.into_iter()))
+    Ok(wide_schema(columns.into_iter()))
 }
 
 /// A batch of one file with the columns of all; `None` when they do not go together.
@@ -231,9 +237,10 @@ fn adapt(batch: &RecordBatch, schema: &SchemaRef) -> Option<RecordBatch> {
         return (batch.schema_ref() == schema).then_some(batch);
     }
     // A tag that a file does not have has no samples there.
-    let nothing: ArrayRef = Arc::new(Float64Array::new_null(batch.num_rows()));
-    let column = |field: &Arc<arrow_schema::Field>| {
-        batch.column_by_name(field.name()).cloned().unwrap_or_else(|| nothing.clone())
+    let column = |field: &Arc<Field>| match batch.column_by_name(field.name()) {
+        Some(array) if field.metadata().contains_key(QUALITY_OF_KEY) => quality_words(array),
+        Some(array) => array.clone(),
+        None => new_null_array(field.data_type(), batch.num_rows()),
     };
     RecordBatch::try_new(schema.clone(), schema.fields().iter().map(column).collect()).ok()
 }

@@ -21,8 +21,8 @@ use arrow_select::filter::filter_record_batch;
 
 use super::file::{FilesConfig, Layout};
 use crate::{
-    BadRecord, LAYOUT_KEY, LAYOUT_WIDE, QUALITY, SEQ, SourceError, TAG, TS, UTC, VALUE,
-    decode::time::TimeUnit,
+    BadRecord, LAYOUT_KEY, LAYOUT_WIDE, QUALITY, QUALITY_OF_KEY, SEQ, SourceError, TAG, TS, UTC, VALUE,
+    decode::{NullCell, time::TimeUnit},
 };
 
 /// Which column of a file is what. Columns are indices into `names`.
@@ -37,8 +37,18 @@ pub(super) struct Plan {
 /// The columns beside the time.
 #[derive(Debug, Clone)]
 pub(super) enum Body {
-    Long { tag: TagFrom, value: usize, quality: Option<usize>, seq: Option<usize> },
-    Wide { tags: Vec<usize> },
+    Long {
+        tag: TagFrom,
+        value: usize,
+        quality: Option<usize>,
+        seq: Option<usize>,
+    },
+    Wide {
+        tags: Vec<usize>,
+        /// Quality columns: position of the tag among `tags`, then the column; in the order of the tags.
+        qualities: Vec<(usize, usize)>,
+        null: NullCell,
+    },
 }
 
 /// Where the tag of a long row is found.
@@ -93,6 +103,10 @@ impl Plan {
                     let name = config.tag_name.clone().unwrap_or_else(stem);
                     TagFrom::Name(format!("{}{name}", config.tag_prefix))
                 };
+                if let Some(got) = config.quality_suffix.clone() {
+                    let want = "none, because the file has the long layout: use `quality`";
+                    return Err(SourceError::Config { field: "quality_suffix", got, want });
+                }
                 let value = need(&config.value)?;
                 Body::Long { tag, value, quality: optional(&config.quality)?, seq: optional(&config.seq)? }
             }
@@ -104,9 +118,23 @@ impl Plan {
                     }
                 }
                 // A column without a name is the row number that data frames export, or a trailing delimiter.
-                let is_tag =
-                    |&i: &usize| i != ts && !names[i].is_empty() && !config.ignore.contains(&names[i]);
-                Body::Wide { tags: (0..names.len()).filter(is_tag).collect() }
+                let suffix = config.quality_suffix.as_deref();
+                if suffix == Some("") {
+                    let want = "an ending, such as \"_q\"";
+                    return Err(SourceError::Config { field: "quality_suffix", got: String::new(), want });
+                }
+                // The tag column whose qualities a column holds.
+                let tag_of = |i: usize| find(names[i].strip_suffix(suffix?)?).filter(|tag| *tag != ts);
+                let is_tag = |&i: &usize| {
+                    let named = i != ts && !names[i].is_empty() && !config.ignore.contains(&names[i]);
+                    named && tag_of(i).is_none()
+                };
+                let tags: Vec<usize> = (0..names.len()).filter(is_tag).collect();
+                let not_ignored = |i: &usize| *i != ts && !config.ignore.contains(&names[*i]);
+                let of = |i: usize| Some((tags.binary_search(&tag_of(i)?).ok()?, i));
+                let mut qualities: Vec<_> = (0..names.len()).filter(not_ignored).filter_map(of).collect();
+                qualities.sort_unstable();
+                Body::Wide { tags, qualities, null: config.null }
             }
         };
         Ok(Plan { names, ts, body, prefix: config.tag_prefix.clone() })
@@ -123,7 +151,10 @@ impl Plan {
                 used.insert(*value);
                 used.extend(quality.iter().chain(seq));
             }
-            Body::Wide { tags } => used.extend(tags),
+            Body::Wide { tags, qualities, .. } => {
+                used.extend(tags);
+                used.extend(qualities.iter().map(|(_, column)| column));
+            }
         }
         used
     }
@@ -135,10 +166,20 @@ impl Plan {
                 let quality = quality.map(|_| dictionary_type());
                 long_schema(dictionary_type(), quality, seq.is_some())
             }
-            Body::Wide { tags } => {
-                wide_schema(tags.iter().map(|&i| format!("{}{}", self.prefix, self.names[i])))
-            }
+            Body::Wide { .. } => self.wide_schema(|_| dictionary_type()),
         }
+    }
+
+    /// The canonical schema of the wide layout; `quality` gives the type of each quality column.
+    fn wide_schema(&self, quality: impl Fn(usize) -> DataType) -> SchemaRef {
+        let Body::Wide { tags, qualities, .. } = &self.body else { unreachable!("asked for wide only") };
+        let name = |i: usize| format!("{}{}", self.prefix, self.names[i]);
+        let numbers = tags.iter().map(|&i| Field::new(name(i), DataType::Float64, true));
+        let codes = qualities.iter().enumerate().map(|(k, &(tag, column))| {
+            let of = [(QUALITY_OF_KEY.to_owned(), name(tags[tag]))].into();
+            Field::new(name(column), quality(k), true).with_metadata(of)
+        });
+        wide_schema(numbers.chain(codes))
     }
 }
 
@@ -157,11 +198,10 @@ fn long_schema(tag: DataType, quality: Option<DataType>, seq: bool) -> SchemaRef
 }
 
 /// The canonical schema of wide batches.
-pub(super) fn wide_schema(tags: impl Iterator<Item = String>) -> SchemaRef {
+pub(super) fn wide_schema(columns: impl Iterator<Item = Field>) -> SchemaRef {
     let ts = std::iter::once(Field::new(TS, ts_type(), false));
-    let tags = tags.map(|tag| Field::new(tag, DataType::Float64, true));
     let metadata = [(LAYOUT_KEY.to_owned(), LAYOUT_WIDE.to_owned())].into();
-    Arc::new(Schema::new_with_metadata(ts.chain(tags).collect::<Vec<_>>(), metadata))
+    Arc::new(Schema::new_with_metadata(ts.chain(columns).collect::<Vec<_>>(), metadata))
 }
 
 pub(super) fn dictionary_type() -> DataType {
@@ -245,7 +285,10 @@ enum Builders {
         quality: Option<StringDictionaryBuilder<Int32Type>>,
         seq: Option<Int64Builder>,
     },
-    Wide(Vec<Float64Builder>),
+    Wide {
+        values: Vec<Float64Builder>,
+        qualities: Vec<StringDictionaryBuilder<Int32Type>>,
+    },
 }
 
 impl Rows {
@@ -257,7 +300,10 @@ impl Rows {
                 quality: quality.map(|_| StringDictionaryBuilder::new()),
                 seq: seq.map(|_| Int64Builder::new()),
             },
-            Body::Wide { tags } => Builders::Wide(tags.iter().map(|_| Float64Builder::new()).collect()),
+            Body::Wide { tags, qualities, .. } => Builders::Wide {
+                values: tags.iter().map(|_| Float64Builder::new()).collect(),
+                qualities: qualities.iter().map(|_| StringDictionaryBuilder::new()).collect(),
+            },
         };
         Rows { ts: Vec::new(), columns }
     }
@@ -306,9 +352,18 @@ impl Rows {
                     seq.append_option(seq_number);
                 }
             }
-            (Body::Wide { tags }, Builders::Wide(columns)) => {
-                for (k, (&column, builder)) in tags.iter().zip(columns).enumerate() {
-                    let x = read_number(cell(column), &plan.names[column]);
+            (Body::Wide { tags, qualities: from, null }, Builders::Wide { values, qualities }) => {
+                let empty = (*null == NullCell::Missing).then_some(f64::NAN);
+                let mut codes = from.iter().zip(qualities).peekable();
+                for (k, (&column, builder)) in tags.iter().zip(values).enumerate() {
+                    let mut x = read_number(cell(column), &plan.names[column]).map(|x| x.or(empty));
+                    if let Some((&(_, column), builder)) = codes.next_if(|((tag, _), _)| *tag == k) {
+                        let word = read_word(cell(column), &plan.names[column]).unwrap_or_else(|fault| {
+                            x = Err(fault);
+                            None
+                        });
+                        builder.append_option(word);
+                    }
                     builder.append_option(x.unwrap_or_else(|fault| {
                         bad.push((k as u32, fault));
                         None
@@ -335,8 +390,9 @@ impl Rows {
                     arrays.push(Arc::new(seq.finish()));
                 }
             }
-            Builders::Wide(columns) => {
-                arrays.extend(columns.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef));
+            Builders::Wide { values, qualities } => {
+                arrays.extend(values.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef));
+                arrays.extend(qualities.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef));
             }
         }
         RecordBatch::try_new(schema.clone(), arrays).expect("builders and schema come from one plan")
@@ -436,6 +492,11 @@ pub(super) fn shape(
         numbers(array)
             .ok_or_else(|| wrong(i, array.data_type(), "numbers (columns to leave out go in `ignore`)"))
     };
+    let quality_of = |i: usize| -> Result<ArrayRef, SourceError> {
+        let array = column(i)?;
+        qualities(array)
+            .ok_or_else(|| wrong(i, array.data_type(), "text or whole numbers from 0 to 2^32 - 1"))
+    };
     let mut faults = Faults::default();
     let ts = read_ts_column(plan, unit, path, column(plan.ts)?, &mut faults)?;
     let rows = batch.num_rows();
@@ -456,11 +517,7 @@ pub(super) fn shape(
             };
             let mut arrays = vec![ts, tag, number(*value)?];
             if let Some(i) = quality {
-                let array = column(*i)?;
-                let quality = qualities(array).ok_or_else(|| {
-                    wrong(*i, array.data_type(), "text or whole numbers from 0 to 2^32 - 1")
-                })?;
-                arrays.push(quality);
+                arrays.push(quality_of(*i)?);
             }
             if let Some(i) = seq {
                 let array = column(*i)?;
@@ -469,12 +526,15 @@ pub(super) fn shape(
             let quality = quality.map(|_| arrays[3].data_type().clone());
             (long_schema(arrays[1].data_type().clone(), quality, seq.is_some()), arrays)
         }
-        Body::Wide { tags } => {
+        Body::Wide { tags, qualities, null } => {
             let mut arrays = vec![ts];
             for &i in tags {
-                arrays.push(number(i)?);
+                arrays.push(null.settle(number(i)?));
             }
-            (plan.schema(), arrays)
+            for &(_, i) in qualities {
+                arrays.push(quality_of(i)?);
+            }
+            (plan.wide_schema(|k| arrays[1 + tags.len() + k].data_type().clone()), arrays)
         }
     };
     let broken = |error: arrow_schema::ArrowError| SourceError::Broken {
@@ -733,6 +793,19 @@ fn qualities(array: &ArrayRef) -> Option<ArrayRef> {
         let fits = whole.iter().flatten().all(|x| u32::try_from(x).is_ok());
         fits.then(|| Arc::new(whole.unary::<_, UInt32Type>(|x| x as u32)) as ArrayRef)
     })
+}
+
+/// A quality column made by [`shape`] as a dictionary, so that columns of several files go together.
+pub(super) fn quality_words(array: &ArrayRef) -> ArrayRef {
+    let mut builder = StringDictionaryBuilder::<Int32Type>::new();
+    if let Some(codes) = array.as_primitive_opt::<UInt32Type>() {
+        codes.iter().for_each(|code| builder.append_option(code.map(|code| code.to_string())));
+    } else if let Some(text) = array.as_string_opt::<i32>() {
+        text.iter().for_each(|word| builder.append_option(word));
+    } else {
+        return array.clone();
+    }
+    Arc::new(builder.finish())
 }
 
 /// A long batch whose text columns are dictionaries, so that batches of several files go together.

@@ -104,6 +104,10 @@ pub trait Columns {
     fn number(&self, column: &str) -> Option<f64>;
     /// The tag.
     fn tag(&self) -> &str;
+    /// How long silence of the tag means "unchanged", when it reports by exception.
+    fn heartbeat_ns(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// A way to judge the samples of one tag; one value holds checked parameters.

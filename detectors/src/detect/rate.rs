@@ -30,7 +30,8 @@ pub struct RateRaw {
     /// Faster than this is `Fail`. Unit of the tag per second. Absent: never.
     #[serde(default)]
     pub fail_per_s: Option<Positive>,
-    /// A longer silence breaks the comparison: `max_gap = "30s"`.
+    /// A longer silence breaks the comparison: `max_gap = "30s"`. No silence inside the heartbeat of a tag that reports
+    /// by exception does.
     #[serde(default = "default_max_gap")]
     pub max_gap: Span,
     /// Columns of the tag catalogue that hold the limits.
@@ -101,7 +102,9 @@ impl Detector for Rate {
         })?;
         let or_never = |limit: Option<Positive>| limit.map_or(f64::INFINITY, Positive::get);
         let (suspect_per_s, fail_per_s) = (or_never(suspect), or_never(fail));
-        Ok(Rate { suspect_per_s, fail_per_s, max_gap_ns: raw.max_gap.to_ns() })
+        // Silence inside the heartbeat means "unchanged", and breaks nothing.
+        let max_gap_ns = raw.max_gap.to_ns().max(row.heartbeat_ns().unwrap_or(0));
+        Ok(Rate { suspect_per_s, fail_per_s, max_gap_ns })
     }
 
     fn needs_columns(raw: &RateRaw) -> bool {

@@ -1,15 +1,17 @@
 //! The checked configuration: what cannot run does not start.
 
 use super::raw::{
-    CodeRaw, EngineRaw, Exclude, ExcludeWord, GroupRaw, QualityRaw, RuleRaw, Scheme, SchemeRaw, Uncertain,
+    CodeRaw, EngineRaw, Exclude, ExcludeWord, GroupRaw, QualityRaw, Reporting, ReportingRaw, RuleRaw, Scheme,
+    SchemeRaw, SentinelRaw, Uncertain,
 };
 use super::select::matches;
 use crate::output::digest;
-use detectors::detect::Columns;
+use detectors::detect::{Columns, DetectRaw};
 use detectors::forecast::AnyForecast;
 use detectors::params::ParamError;
 use detectors::vote::{AnyVoter, Exclusion, ExclusionRaw};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 /// Why a configuration was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -81,6 +83,24 @@ pub enum ConfigError {
         /// Its patterns.
         patterns: Vec<String>,
     },
+    /// A table `[[sentinel]]` that could never match.
+    #[error(
+        "`[[sentinel]]` needs `tags` and `values`, and no value may be nan (that is missing anyway), got {values:?} for {tags:?}"
+    )]
+    Sentinel {
+        /// Its patterns.
+        tags: Vec<String>,
+        /// Its values.
+        values: Vec<f64>,
+    },
+    /// A table `[[reporting]]` that says too little or too much.
+    #[error(
+        "`[[reporting]]` for {tags:?}: mode \"by_exception\" needs a `heartbeat` longer than zero, \"periodic\" has none"
+    )]
+    Reporting {
+        /// Its patterns.
+        tags: Vec<String>,
+    },
     /// Parameters come from the catalogue, but there is none.
     #[error(
         "rule `{rule}` takes parameters from the catalogue, but the configuration names none (`tags = \"…\"`)"
@@ -120,6 +140,10 @@ pub struct Plan {
     pub limits: super::raw::LimitsRaw,
     /// What quality codes mean.
     pub quality: Option<QualityRaw>,
+    /// Values that stand for "no measurement".
+    pub sentinels: Vec<SentinelRaw>,
+    /// How tags report.
+    pub reporting: Vec<ReportingRaw>,
     /// The rules.
     pub rules: Vec<RulePlan>,
     /// The groups.
@@ -169,6 +193,8 @@ pub struct GroupPlan {
     pub grace: i64,
     /// How old a sample may be.
     pub max_skew: i64,
+    /// How old a sample of each member may be: its heartbeat when it reports by exception.
+    pub max_age: Vec<i64>,
     /// The voter.
     pub voter: AnyVoter,
     /// How members are excluded; never, if absent.
@@ -186,10 +212,32 @@ pub struct Catalogue {
     pub rows: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
+/// Column of the catalogue with the value of a tag that stands for "no measurement".
+const SENTINEL: &str = "sentinel";
+
+/// Column of the catalogue with the heartbeat of a tag that reports by exception, in seconds.
+const HEARTBEAT: &str = "heartbeat_s";
+
+/// The heartbeat of a tag that reports by exception, in nanoseconds.
+fn heartbeat(reporting: &[ReportingRaw], catalogue: Option<&Catalogue>, tag: &str) -> Option<i64> {
+    if let Some(r) = reporting.iter().find(|r| r.tags.iter().any(|p| matches(p, tag))) {
+        return r.heartbeat.map(|h| h.to_ns());
+    }
+    let seconds = *catalogue?.rows.get(tag)?.get(HEARTBEAT)?;
+    (seconds > 0.0).then_some((seconds * 1e9) as i64)
+}
+
+impl Catalogue {
+    fn column(&self, name: &str) -> impl Iterator<Item = (&str, f64)> {
+        self.rows.iter().filter_map(move |(tag, row)| Some((tag.as_str(), *row.get(name)?)))
+    }
+}
+
 /// A catalogue row as detectors see it; a tag without a row has no columns.
 pub(crate) struct Row<'a> {
     tag: &'a str,
     numbers: Option<&'a BTreeMap<String, f64>>,
+    heartbeat: Option<i64>,
 }
 
 impl Columns for Row<'_> {
@@ -198,6 +246,9 @@ impl Columns for Row<'_> {
     }
     fn tag(&self) -> &str {
         self.tag
+    }
+    fn heartbeat_ns(&self) -> Option<i64> {
+        self.heartbeat
     }
 }
 
@@ -234,7 +285,26 @@ impl Plan {
             Ok(())
         };
         ordered("time.max_delay", max_delay, "time.grace", time.grace)?;
-        let admission = format!("{time:?} {:?}", raw.quality);
+        let mut admission = format!("{time:?} {:?}", raw.quality);
+        for SentinelRaw { tags, values } in &raw.sentinel {
+            if tags.is_empty() || values.is_empty() || values.iter().any(|x| x.is_nan()) {
+                return Err(ConfigError::Sentinel { tags: tags.clone(), values: values.clone() });
+            }
+        }
+        let own: Vec<_> = catalogue.iter().flat_map(|c| c.column(SENTINEL)).collect();
+        if !raw.sentinel.is_empty() || !own.is_empty() {
+            write!(admission, " {:?} {own:?}", raw.sentinel).expect("a string takes all");
+        }
+        for ReportingRaw { tags, mode, heartbeat } in &raw.reporting {
+            let beats = heartbeat.is_some_and(|h| h.to_ns() > 0);
+            if tags.is_empty() || beats != (*mode == Reporting::ByException) || heartbeat.is_some() != beats {
+                return Err(ConfigError::Reporting { tags: tags.clone() });
+            }
+        }
+        let own: Vec<_> = catalogue.iter().flat_map(|c| c.column(HEARTBEAT)).collect();
+        if !raw.reporting.is_empty() || !own.is_empty() {
+            write!(admission, " {:?} {own:?}", raw.reporting).expect("a string takes all");
+        }
         let mut ids = BTreeSet::new();
         for id in raw.rule.iter().map(|r| &r.id).chain(raw.group.iter().map(|g| &g.id)) {
             if !ids.insert(id.clone()) {
@@ -268,7 +338,10 @@ impl Plan {
             let period = group.tick.period.to_ns();
             let models: Result<Vec<_>, _> = group.fallback.iter().map(|m| m.build(period)).collect();
             let models = models.map_err(refuse)?;
+            let max_skew = group.max_skew.to_ns();
+            let age = |m: &String| heartbeat(&raw.reporting, catalogue.as_ref(), m).unwrap_or(max_skew);
             groups.push(GroupPlan {
+                max_age: group.members.iter().map(age).collect(),
                 period,
                 reference,
                 wait,
@@ -276,7 +349,7 @@ impl Plan {
                 voter,
                 exclusion,
                 models,
-                max_skew: group.max_skew.to_ns(),
+                max_skew,
                 raw: group,
                 digest,
             });
@@ -285,7 +358,26 @@ impl Plan {
             rules.iter().map(|r| r.digest.as_str()).chain(groups.iter().map(|g| g.digest.as_str())).collect();
         let catalogue_text = catalogue.as_ref().map_or(String::new(), |c| format!("{:?}", c.rows));
         let digest = digest(&[&admission, &parts.join(" "), &catalogue_text]);
-        Ok(Plan { time, limits: raw.limits, quality: raw.quality, rules, groups, catalogue, digest })
+        Ok(Plan {
+            time,
+            limits: raw.limits,
+            quality: raw.quality,
+            sentinels: raw.sentinel,
+            reporting: raw.reporting,
+            rules,
+            groups,
+            catalogue,
+            digest,
+        })
+    }
+
+    /// The values of a tag that stand for "no measurement".
+    pub(crate) fn sentinels_of(&self, tag: &str) -> Vec<f64> {
+        let fits = |s: &&SentinelRaw| s.tags.iter().any(|p| matches(p, tag));
+        let mut values: Vec<f64> =
+            self.sentinels.iter().filter(fits).flat_map(|s| &s.values).copied().collect();
+        values.extend(self.row(tag).number(SENTINEL));
+        values
     }
 
     /// Kinds of each group's fallback models, in order.
@@ -295,7 +387,29 @@ impl Plan {
 
     /// The catalogue's row of a tag.
     pub(crate) fn row<'a>(&'a self, tag: &'a str) -> Row<'a> {
-        Row { tag, numbers: self.catalogue.as_ref().and_then(|c| c.rows.get(tag)) }
+        let catalogue = self.catalogue.as_ref();
+        let numbers = catalogue.and_then(|c| c.rows.get(tag));
+        Row { tag, numbers, heartbeat: self.heartbeat(tag) }
+    }
+
+    /// The heartbeat of a tag that reports by exception, in nanoseconds: silence inside it means "unchanged".
+    pub fn heartbeat(&self, tag: &str) -> Option<i64> {
+        heartbeat(&self.reporting, self.catalogue.as_ref(), tag)
+    }
+
+    /// Rules of the kind `gap` that would take a silence for a fault inside the heartbeat of one of `tags`: rule and tag.
+    pub fn gaps_inside_heartbeats<'a>(
+        &self,
+        tags: impl Iterator<Item = &'a str> + Clone,
+    ) -> Vec<(&str, &'a str)> {
+        let mut found = Vec::new();
+        for rule in &self.rules {
+            let DetectRaw::Gap(gap) = &rule.raw.detect else { continue };
+            let selected = tags.clone().filter(|tag| rule.raw.tags.iter().any(|p| matches(p, tag)));
+            let inside = |tag: &&str| self.heartbeat(tag).is_some_and(|beat| gap.max.to_ns() < beat);
+            found.extend(selected.filter(inside).map(|tag| (rule.raw.id.as_str(), tag)));
+        }
+        found
     }
 }
 
@@ -308,7 +422,7 @@ fn check_rule(rule: &RuleRaw, catalogue: Option<&Catalogue>) -> Result<(), Confi
                 if D::needs_columns(raw) {
                     return Err(ConfigError::NoCatalogue { rule: self.0.id.clone() });
                 }
-                let row = Row { tag: "", numbers: None };
+                let row = Row { tag: "", numbers: None, heartbeat: None };
                 let bound = D::bind(raw, &row);
                 return bound
                     .map(|_| ())
@@ -318,7 +432,7 @@ fn check_rule(rule: &RuleRaw, catalogue: Option<&Catalogue>) -> Result<(), Confi
             for (tag, numbers) in &catalogue.rows {
                 if rule.tags.iter().any(|p| matches(p, tag)) {
                     selected += 1;
-                    D::bind(raw, &Row { tag, numbers: Some(numbers) })
+                    D::bind(raw, &Row { tag, numbers: Some(numbers), heartbeat: None })
                         .map_err(|source| ConfigError::Rule { rule: rule.id.clone(), source })?;
                 }
             }

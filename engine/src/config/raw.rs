@@ -14,6 +14,10 @@ pub struct EngineRaw {
     pub time: TimeRaw,
     /// What quality codes mean: `[quality]`. Required when the data has a quality column.
     pub quality: Option<QualityRaw>,
+    /// `[[sentinel]]`: values that stand for "no measurement".
+    pub sentinel: Vec<SentinelRaw>,
+    /// `[[reporting]]`: tags that report only what changes.
+    pub reporting: Vec<ReportingRaw>,
     /// Bounds: `[limits]`.
     pub limits: LimitsRaw,
     /// `[[rule]]`: a detector over a selection of tags.
@@ -104,6 +108,39 @@ pub enum Uncertain {
     Trust,
     /// Like a bad sample.
     Missing,
+}
+
+/// Values that stand for "no measurement": such a sample is missing before any rule sees it. A catalogue column
+/// `sentinel` adds one value for its tag.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SentinelRaw {
+    /// Tags that use them: names or patterns with `*` and `?`.
+    pub tags: Vec<String>,
+    /// The values, as `[-999.0, 1e30]`; compared exactly.
+    pub values: Vec<f64>,
+}
+
+/// How tags report. The first table that names a tag holds for it; then the catalogue's column `heartbeat_s`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReportingRaw {
+    /// Names or patterns with `*` and `?`.
+    pub tags: Vec<String>,
+    /// `"periodic"`, or `"by_exception"` with a `heartbeat`.
+    pub mode: Reporting,
+    /// How long silence means "unchanged".
+    pub heartbeat: Option<Span>,
+}
+
+/// How a tag reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reporting {
+    /// Every value, changed or not.
+    Periodic,
+    /// What changes, and at least once a heartbeat: silence inside it means "unchanged".
+    ByException,
 }
 
 /// Bounds of the engine.

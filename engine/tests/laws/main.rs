@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod examples;
 mod logs;
 mod sim;
 mod twin;
@@ -305,6 +306,44 @@ fn ids_are_unique_and_stamps_never_go_back() {
     );
 }
 
+/// Given any log, when its missing samples are written as a sentinel value, then nothing that comes out changes.
+#[test]
+fn a_sentinel_equals_a_missing_sample() {
+    law(
+        400,
+        |seed| logs::rich(logs::anything(seed)),
+        |case| {
+            let mut text = logs::to_toml(&case.cfg, case.rich);
+            let missing = run(&Arc::new(Plan::parse(&text, None).unwrap()), &case.log, &[]);
+            text.push_str("[[sentinel]]\ntags = [\"t*\"]\nvalues = [1e30, -999.0]\n");
+            let log: Vec<Item> = case
+                .log
+                .iter()
+                .map(|item| match item {
+                    Item::Row(row) if row.value.is_none_or(f64::is_nan) => {
+                        Item::Row(Row { value: Some(-999.0), ..*row })
+                    }
+                    item => *item,
+                })
+                .collect();
+            let written = run(&Arc::new(Plan::parse(&text, None).unwrap()), &log, &[]);
+            // Ids differ: what makes samples missing is part of the digest.
+            let plain =
+                |said: Said| Said { lines: said.lines.iter().map(|l| without_ids(l)).collect(), ..said };
+            let sorted = |mut said: Said| {
+                said.lines.sort();
+                said
+            };
+            differ(&sorted(plain(missing)), &sorted(plain(written)))
+        },
+    );
+}
+
+/// A line without what is a digest.
+fn without_ids(line: &str) -> String {
+    line.split(',').filter(|part| !part.contains("\"id\":") && !part.contains("\"alert\":\"")).collect()
+}
+
 /// Given the same samples as a wide table and as long rows, then what comes out is the same.
 #[test]
 fn a_wide_table_equals_long_rows() {
@@ -343,6 +382,7 @@ fn the_logs_reach_every_corner() {
                     What::Signal { to, .. } => format!("to {to}"),
                     What::Member { to, .. } => format!("member {to}"),
                     What::Future { .. } => "future".into(),
+                    What::Operational { code, .. } => code.clone(),
                 },
                 1,
             );
@@ -566,7 +606,9 @@ impl Live {
                 What::Future { tag: name, ts, value } => {
                     Fact::Future { at, tag: tag(name), ts: *ts, bits: bits(*value) }
                 }
-                What::Member { .. } => panic!("no member is ever excluded here: {e:?}"),
+                What::Member { .. } | What::Operational { .. } => {
+                    panic!("nothing of the kind happens here: {e:?}")
+                }
             });
         }
         for v in &self.out.values {

@@ -181,6 +181,8 @@ struct Tag {
     fire_at: Option<i64>,
     clear_at: Option<i64>,
     firing: bool,
+    /// The last future row.
+    future: Option<Row>,
     /// Last stamp of the range and of the gap alert.
     stamp: [Option<i64>; 2],
 }
@@ -323,8 +325,15 @@ impl Twin {
     fn future(&mut self, row: Row) {
         self.count.processed += 1;
         self.count.future += 1;
-        let at = row.record_ts.unwrap_or(row.ts);
-        self.facts.push(Fact::Future { at, tag: row.tag, ts: row.ts, bits: bits(row.measured()) });
+        let last = self.tags[row.tag].future.replace(row);
+        if last.is_none_or(|last| last.ts != row.ts || !last.same(&row)) {
+            self.facts.push(Fact::Future {
+                at: row.ts,
+                tag: row.tag,
+                ts: row.ts,
+                bits: bits(row.measured()),
+            });
+        }
     }
 
     fn admit(&mut self, row: Row) {

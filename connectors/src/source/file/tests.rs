@@ -4,7 +4,7 @@ use arrow_array::{
     Array, ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
     TimestampMillisecondArray,
     cast::AsArray,
-    types::{Float64Type, Int32Type, TimestampNanosecondType},
+    types::{Float64Type, Int32Type, TimestampNanosecondType, UInt32Type},
 };
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use parquet::arrow::ArrowWriter;
@@ -46,10 +46,21 @@ fn show(batch: &RecordBatch, row: usize) -> String {
     let schema = batch.schema();
     if schema.metadata().get(crate::LAYOUT_KEY).is_some() {
         let cells = schema.fields().iter().zip(batch.columns()).skip(1);
-        let cells = cells.map(|(field, array)| format!("{}={}", field.name(), number(array)));
+        let cells = cells.map(|(field, array)| match field.metadata().get(crate::QUALITY_OF_KEY) {
+            Some(tag) if array.is_null(row) => format!("{tag}?-"),
+            Some(tag) => format!("{tag}?{}", code(array, row)),
+            None => format!("{}={}", field.name(), number(array)),
+        });
         return format!("{ts} {}", cells.collect::<Vec<_>>().join(" "));
     }
     format!("{ts} {}={}", word(batch.column(1), row), number(batch.column(2)))
+}
+
+fn code(array: &ArrayRef, row: usize) -> String {
+    match array.as_primitive_opt::<UInt32Type>() {
+        Some(codes) => codes.value(row).to_string(),
+        None => word(array, row),
+    }
 }
 
 fn word(array: &ArrayRef, row: usize) -> String {
@@ -305,4 +316,50 @@ fn unknown_settings_are_refused() {
     for wrong in [r#"{"tss": "x"}"#, r#"{"ts_unit": "weeks"}"#, r#"{"csv": {"sep": ";"}}"#] {
         assert!(serde_json::from_str::<FilesConfig>(wrong).is_err(), "{wrong}");
     }
+}
+
+/// Given quality columns beside the tags of a wide file, then text and columnar formats agree, an empty cell is what the
+/// configuration says, files with and without such columns go together, and a tag that is left out takes its qualities
+/// along.
+#[test]
+fn wide_files_have_qualities_beside_their_tags() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "ts,a,a_q,b,c_q\n1970-01-01 00:00:01,1,192,,7\n1970-01-01 00:00:02,,0,5,8\n";
+    let csv = write(&directory, "a.csv", text);
+    let parquet = directory.path().join("a.parquet");
+    let batch = RecordBatch::try_from_iter([
+        ("ts", Arc::new(TimestampMillisecondArray::from(vec![1000, 2000])) as ArrayRef),
+        ("a", Arc::new(Float64Array::from(vec![Some(1.0), None]))),
+        ("a_q", Arc::new(Int64Array::from(vec![192, 0]))),
+        ("b", Arc::new(Float64Array::from(vec![None, Some(5.0)]))),
+        ("c_q", Arc::new(Int64Array::from(vec![7, 8]))),
+    ])
+    .unwrap();
+    write_parquet(&parquet, &batch);
+    let json = write(
+        &directory,
+        "a.jsonl",
+        "{\"ts\":\"1970-01-01T00:00:01Z\",\"a\":1,\"a_q\":192,\"c_q\":7}\n\
+         {\"ts\":\"1970-01-01T00:00:02Z\",\"a\":null,\"a_q\":0,\"b\":5,\"c_q\":8}\n",
+    );
+    let suffix = serde_json::json!({ "quality_suffix": "_q" });
+    // `c_q` has no tag `c`, so it is a tag itself.
+    let want = ["0 1 a=1 b=- c_q=7 a?192", "1 2 a=- b=5 c_q=8 a?0"];
+    for path in [&csv, &parquet, &json] {
+        assert_eq!(read(std::slice::from_ref(path), &config(suffix.clone())), want, "{}", path.display());
+    }
+    let missing = config(serde_json::json!({ "quality_suffix": "_q", "null": "missing" }));
+    for path in [&csv, &parquet, &json] {
+        let want = ["0 1 a=1 b=NaN c_q=7 a?192", "1 2 a=NaN b=5 c_q=8 a?0"];
+        assert_eq!(read(std::slice::from_ref(path), &missing), want, "{}", path.display());
+    }
+    let ignore = config(serde_json::json!({ "quality_suffix": "_q", "ignore": ["a"] }));
+    assert_eq!(read(std::slice::from_ref(&csv), &ignore), ["0 1 b=- c_q=7", "1 2 b=5 c_q=8"]);
+    let plain = write(&directory, "b.csv", "ts,d\n1970-01-01 00:00:01.5,9\n");
+    let want = ["0 1 a=1 b=- c_q=7 a?192 d=-", "1 1 a=- b=- c_q=- a?- d=9", "2 2 a=- b=5 c_q=8 a?0 d=-"];
+    for path in [csv, parquet] {
+        assert_eq!(read(&[path, plain.clone()], &config(suffix.clone())), want);
+    }
+    let long = write(&directory, "long.csv", "ts,tag,value\n1970-01-01 00:00:01,a,1\n");
+    assert!(open_error(long, &config(suffix)).contains("`quality_suffix` = \"_q\": want none"));
 }

@@ -4,7 +4,7 @@
 //! know (an escape, a nested value, a missing key, bytes after the end) it answers with `None`, and
 //! the record is read again from its start.
 
-use super::{
+use super::super::{
     rows::{Quality, RecordContext, Row, RowBuilder},
     time::TimeUnit,
 };
