@@ -105,7 +105,7 @@ impl Life {
                     return None;
                 }
                 let repeat = if self.bits & STARTED != 0 && self.since == ts { self.repeat() + 1 } else { 0 };
-                self.bits = self.bits % REPEAT | repeat * REPEAT | STARTED | PENDING;
+                self.bits = (self.bits % REPEAT) | (repeat * REPEAT) | STARTED | PENDING;
                 (self.since, self.deadline) = (ts, ts.saturating_add(terms.hold_for));
                 (terms.hold_for == 0).then(|| self.fire(ts))
             }

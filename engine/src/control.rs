@@ -4,7 +4,7 @@
 //! journal, and is answered when it has been applied.
 
 use serde::{Deserialize, Serialize};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 /// What a person asks of the stream.
@@ -124,9 +124,6 @@ impl Desk {
 impl Tray {
     /// The next request, if there is one.
     pub fn take(&self) -> Option<Request> {
-        match self.0.try_recv() {
-            Ok(request) => Some(request),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.0.try_recv().ok()
     }
 }
