@@ -245,7 +245,11 @@ fn formats_batches_and_threads_change_nothing() {
 fn qualities_beside_the_tags_equal_a_quality_column() {
     let dir = tempfile::tempdir().expect("a directory");
     let at = |name: &str| dir.path().join(name);
-    let rows = plant();
+    let mut rows = plant();
+    // Bad and uncertain ones among the good, with values that would be judged otherwise.
+    for (i, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.3 == 0) {
+        row.3 = if i % 11 == 0 { 0x8000_0000 } else { u32::from(i % 7 == 0) << 30 };
+    }
     write_csv(&at("long.csv"), &rows);
     let tags = ["p.a", "p.b", "p.c", "q"];
     let (mut csv, mut json) = ("ts,p.a,p.a_q,p.b,p.b_q,p.c,p.c_q,q,q_q\n".to_string(), String::new());

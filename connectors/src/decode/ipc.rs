@@ -29,7 +29,7 @@ use super::{
     rows::{Fault, RecordContext, empty_batch},
     time::TimeUnit,
 };
-use crate::{LAYOUT_KEY, LAYOUT_WIDE, Polled, QUALITY, SEQ, Span, TAG, TS, UTC, VALUE};
+use crate::{LAYOUT_KEY, LAYOUT_WIDE, Polled, QUALITY, QUALITY_OF_KEY, SEQ, Span, TAG, TS, UTC, VALUE};
 
 /// Which columns of an Arrow IPC record are the parts of a row.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -47,7 +47,8 @@ pub struct IpcMapping {
     pub seq: String,
     /// Unit of a time column of whole numbers: `s`, `ms`, `us` or `ns`.
     pub ts_unit: TimeUnit,
-    /// One column a tag beside the time, all of them numbers. Schema metadata
+    /// One column a tag beside the time, all of them numbers, but for those whose field metadata
+    /// `truegauge.quality_of` names the tag whose qualities they hold. Schema metadata
     /// `truegauge.layout = "wide"` says the same.
     pub wide: bool,
     /// What a null of the wide layout is.
@@ -144,7 +145,13 @@ impl IpcDecoder {
         let (mut fields, mut columns) = (vec![ts_field], vec![ts]);
         if wide {
             for (field, array) in schema.fields().iter().zip(batch.columns()) {
-                if *field.name() != self.mapping.ts {
+                if field.metadata().contains_key(QUALITY_OF_KEY) {
+                    let array = qualities(array, field.name())?;
+                    let of = field.metadata().clone();
+                    let field = Field::new(field.name(), array.data_type().clone(), true);
+                    fields.push(field.with_metadata(of));
+                    columns.push(array);
+                } else if *field.name() != self.mapping.ts {
                     let array = self.mapping.null.settle(numbers(array, field.name())?);
                     fields.push(Field::new(field.name(), DataType::Float64, true));
                     columns.push(array);
@@ -162,11 +169,7 @@ impl IpcDecoder {
         fields.push(Field::new(VALUE, DataType::Float64, true));
         columns.push(numbers(column(batch, &self.mapping.value)?, &self.mapping.value)?);
         if let Some(quality) = batch.column_by_name(&self.mapping.quality) {
-            let quality = if quality.data_type().is_integer() {
-                codes(quality, &self.mapping.quality)?
-            } else {
-                texts(quality, &self.mapping.quality)?
-            };
+            let quality = qualities(quality, &self.mapping.quality)?;
             fields.push(Field::new(QUALITY, quality.data_type().clone(), true));
             columns.push(quality);
         }
@@ -269,6 +272,11 @@ fn each_whole(array: &ArrayRef, name: &str) -> Result<Vec<Option<i128>>, Fault> 
         DataType::Null => vec![None; array.len()],
         _ => return Err(other_type(name, array, "whole numbers")),
     })
+}
+
+/// A quality column: codes or text.
+fn qualities(array: &ArrayRef, name: &str) -> Result<ArrayRef, Fault> {
+    if array.data_type().is_integer() { codes(array, name) } else { texts(array, name) }
 }
 
 /// Quality codes as unsigned 32-bit numbers.
@@ -390,6 +398,35 @@ mod tests {
         assert_eq!(got.column(0).as_primitive::<TimestampNanosecondType>().values(), &[1_000_000, 2_000_000]);
         assert_eq!(got.column(1).as_ref(), &Float64Array::from(vec![Some(1.0), None]) as &dyn Array);
         assert_eq!(code(&IpcMapping::default(), &stream(&[wide])), "ipc_schema");
+    }
+
+    /// Given a wide record whose sender marked a column as qualities, then it stays that; a null is what the mapping says.
+    #[test]
+    fn wide_qualities_and_nulls_are_kept_as_meant() {
+        let of = [(QUALITY_OF_KEY.to_owned(), "a".to_owned())].into();
+        let fields = vec![
+            Field::new("a_q", DataType::Int64, true).with_metadata(of),
+            Field::new("time", DataType::Int64, false),
+            Field::new("a", DataType::Float64, true),
+        ];
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![Some(192), None])),
+            Arc::new(Int64Array::from(vec![1, 2])),
+            Arc::new(Float64Array::from(vec![Some(1.0), None])),
+        ];
+        let wide = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+        let mapping = IpcMapping {
+            ts: "time".to_owned(),
+            wide: true,
+            null: NullCell::Missing,
+            ts_unit: TimeUnit::Millis,
+            ..IpcMapping::default()
+        };
+        let got = decode(&mapping, &stream(&[wide])).remove(0).batch;
+        assert_eq!(got.schema().field(1).metadata()[QUALITY_OF_KEY], "a");
+        assert_eq!(got.column(1).as_ref(), &UInt32Array::from(vec![Some(192), None]) as &dyn Array);
+        let a = got.column(2).as_primitive::<Float64Type>();
+        assert!(a.value(0) == 1.0 && a.is_valid(1) && a.value(1).is_nan());
     }
 
     /// Given empty, foreign and cut records, when decoded, then each is one bad record.

@@ -401,3 +401,35 @@ fn rules_that_never_ran_are_known() {
     at.push(&[(1, "a", f64::NAN)]);
     assert_eq!(at.pipeline.idle_rules().collect::<Vec<_>>(), ["unseen"]);
 }
+
+/// Given qualities beside the tags of a wide batch, then a bad one makes its sample missing, as in the long layout; one
+/// whose tag is not there does nothing, and codes without a scheme are refused.
+#[test]
+fn wide_qualities_decide_what_is_missing() {
+    let rule = "[[rule]]\nid = \"r\"\ntags = [\"*\"]\ndetect.range = { fail = [0.0, 10.0] }\n";
+    let codes: ArrayRef = Arc::new(UInt32Array::from(vec![Some(1), Some(4), Some(3), None]));
+    let rows = batch(&[(1, "a", 1.0), (2, "a", 99.0), (3, "a", 99.0), (4, "a", 1.0)]);
+    let long = with(&rows, "quality", codes.clone());
+    let marked = |name: &str, of: &str| {
+        let of = [(engine::QUALITY_OF.to_string(), of.to_string())].into();
+        arrow_schema::Field::new(name, arrow_schema::DataType::UInt32, true).with_metadata(of)
+    };
+    let fields = vec![
+        rows.schema().field(0).clone(),
+        arrow_schema::Field::new("a", arrow_schema::DataType::Float64, true),
+        marked("a_q", "a"),
+        marked("b_q", "b"),
+    ];
+    let layout = [(engine::LAYOUT.to_string(), "wide".to_string())].into();
+    let schema = Arc::new(arrow_schema::Schema::new(fields).with_metadata(layout));
+    let columns = vec![rows.column(0).clone(), rows.column(2).clone(), codes.clone(), codes];
+    let wide = RecordBatch::try_new(schema, columns).expect("one length");
+    for rows in [&long, &wide] {
+        let mut at = At::new(&format!("[quality]\nscheme = \"qartod\"\n{rule}"));
+        at.pipeline.push_rows(rows, &[], &mut at.out).expect("a canonical batch");
+        assert_eq!(at.pipeline.tag_count(), 1);
+        assert_eq!(at.end().verdicts.iter().map(|v| v.flag as u8).collect::<Vec<_>>(), [1, 9, 4, 9]);
+        let mut at = At::new(rule);
+        assert_eq!(at.pipeline.push_rows(rows, &[], &mut at.out), Err(BatchError::NoScheme));
+    }
+}
