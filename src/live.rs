@@ -67,6 +67,10 @@ impl Live {
 
     /// End of input: what is left of the journals, then every partition gets the largest progress of all.
     pub fn end(&mut self, out: &mut Outputs) {
+        if self.lanes.is_empty() {
+            // An input without a row is an empty partition, whose rules ran 0 times.
+            self.add(0, Pipeline::new(self.plan.clone(), 0));
+        }
         let numbers: Vec<u32> = self.lanes.keys().copied().collect();
         for number in &numbers {
             let first = out.verdicts.len();
