@@ -110,6 +110,16 @@ impl TagState {
         }
     }
 
+    /// Notes an admitted row, and gives what is past for its tag when it comes in.
+    #[inline]
+    pub(crate) fn admit(&mut self, ts: i64, before: i64, grace: i64) -> i64 {
+        let silent = self.admitted && before > self.heard.saturating_add(grace);
+        self.newest = if self.admitted { self.newest.max(ts) } else { ts };
+        self.admitted = true;
+        self.heard = before.max(ts);
+        if silent { before.saturating_sub(grace) } else { i64::MIN }
+    }
+
     /// Notes a released row.
     #[inline]
     pub(crate) fn release(&mut self, row: &Row) {

@@ -203,13 +203,22 @@ impl Flat {
 impl Codes {
     /// Starts afresh when the dictionary is another one.
     fn look_at(&mut self, values: &ArrayRef) {
-        let same = self.values.as_ref().is_some_and(|v| std::sync::Arc::ptr_eq(v, values));
-        if !same {
+        if !self.values.as_ref().is_some_and(|known| same_words(known, values)) {
             self.ids.clear();
             self.ids.resize(values.len(), UNSEEN);
             self.values = Some(values.clone());
         }
     }
+}
+
+/// Whether two dictionaries hold the same words: most readers wrap the same memory anew for every batch.
+fn same_words(a: &ArrayRef, b: &ArrayRef) -> bool {
+    let (Some(a), Some(b)) = (a.as_string_opt::<i32>(), b.as_string_opt::<i32>()) else { return false };
+    let same = |a: &[u8], b: &[u8]| std::ptr::eq(a, b) || a == b;
+    a.len() == b.len()
+        && (a.value_offsets().as_ptr() == b.value_offsets().as_ptr()
+            || a.value_offsets() == b.value_offsets())
+        && same(a.value_data(), b.value_data())
 }
 
 fn name_at(array: &ArrayRef, i: usize) -> &str {
