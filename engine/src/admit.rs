@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// What admission remembers of a tag: one cache line.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[repr(align(64))]
 pub(crate) struct TagState {
     /// Last released row.
     pub(crate) last: i64,

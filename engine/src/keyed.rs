@@ -31,6 +31,16 @@ impl Store {
         &mut self.pages[page][at..at + words]
     }
 
+    /// Reads the records of some tags, so that misses of the cache overlap.
+    pub(crate) fn touch(&self, tags: impl Iterator<Item = u32>) {
+        let seen = tags.fold(0, |seen, tag| {
+            let (page, slot) = (tag as usize / PAGE_TAGS, tag as usize % PAGE_TAGS);
+            let record = &self.pages[page][slot * self.stride..(slot + 1) * self.stride];
+            record.iter().step_by(8).fold(seen ^ record[record.len() - 1], |seen, word| seen ^ word)
+        });
+        std::hint::black_box(seen);
+    }
+
     /// All words of the first `tags` records.
     pub(crate) fn words(&self, tags: usize) -> Vec<u64> {
         self.pages.iter().flat_map(|p| p.iter().copied()).take(tags * self.stride).collect()
@@ -71,6 +81,14 @@ impl Arena {
         let i = *handle as usize - 1;
         let at = i % WINDOWS_PER_CHUNK * self.len;
         &mut self.chunks[i / WINDOWS_PER_CHUNK][at..at + self.len]
+    }
+
+    /// Reads a word of the window of `handle`, if there is one.
+    #[inline]
+    pub(crate) fn word(&self, handle: u64, word: usize) -> f64 {
+        let Some(i) = (handle as usize).checked_sub(1) else { return 0.0 };
+        let at = i % WINDOWS_PER_CHUNK * self.len;
+        self.chunks[i / WINDOWS_PER_CHUNK].get(at + word.min(self.len - 1)).copied().unwrap_or(0.0)
     }
 
     /// All bits of the windows in use.

@@ -46,6 +46,8 @@ pub struct Pipeline {
     /// When progress alone does something: (wake, 0, tag) or (wake, 1, group).
     wakes: BinaryHeap<Reverse<(i64, u8, u32)>>,
     timed: bool,
+    /// Whether any group looks at what its members' rules say.
+    own_qc: bool,
     work: Work,
 }
 
@@ -81,10 +83,11 @@ struct Work {
     scratch: Scratch,
     /// Rows of each tag in the batch at hand, then where its run is; zero between batches.
     counts: Vec<u32>,
+    /// The rows by tag, and the runs of the part of them that is being judged.
+    sorted: Vec<express::Sorted>,
+    tile: Vec<Run>,
     /// Progress after each row, in the order of the log.
-    newest: Vec<i64>,
-    /// Whether any row is of uncertain quality.
-    uncertain: bool,
+    after: Vec<i64>,
     /// Groups that have rows in the batch at hand, and in which batch each was last seen.
     groups: Vec<u32>,
     marks: Vec<u32>,
@@ -165,6 +168,7 @@ impl Pipeline {
             counters: Counters::default(),
             wakes: BinaryHeap::new(),
             timed: false,
+            own_qc: plan.groups.iter().any(|g| g.raw.own_qc),
             work: Work::default(),
             plan,
         };

@@ -147,6 +147,11 @@ pub trait Detector: Sized + Clone + Send + Sync + 'static {
         0
     }
 
+    /// Where in the window the next sample will be looked for: a hint for reading it ahead, nothing more.
+    fn next_in_window(&self, _state: &Self::State) -> usize {
+        0
+    }
+
     /// Judges one run: sets every flag of `out`.
     ///
     /// Panics when the slices differ in length or the window is not `window_len` long, bugs of the caller.

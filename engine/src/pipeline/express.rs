@@ -5,8 +5,8 @@
 //! largest time of the rows before it, admitted or not: a late, duplicate or conflicting row is never newer than the last
 //! row of its own tag. What is refused is told in the order of the log.
 
-use super::{Pipeline, grown};
-use crate::admit::{Row, Verdict};
+use super::{Pipeline, Work, grown};
+use crate::admit::{Row, TagState, Verdict};
 use crate::columns::Flat;
 use crate::config::plan::Class;
 use crate::group::{Entry, Kind};
@@ -19,6 +19,49 @@ use detectors::vote::MAX_MEMBERS;
 /// Rows, and tags, that go through all rules together: few enough that samples and state stay in the nearest caches.
 const TILE_ROWS: usize = 4_096;
 const TILE_TAGS: usize = 512;
+
+/// A row among those of its tag. One piece of memory, so that sorting a batch writes one line for a row.
+#[derive(Clone, Copy)]
+pub(super) struct Sorted {
+    ts: i64,
+    value: f64,
+    /// Place in the batch.
+    row: u32,
+    class: Class,
+    /// Flagged 4 by a rule of its tag.
+    failed: bool,
+}
+
+impl Sorted {
+    const NONE: Sorted = Sorted { ts: 0, value: 0.0, row: 0, class: Class::Good, failed: false };
+
+    fn row(&self, tag: u32, flat: &Flat) -> Row {
+        let seq = flat.seq.get(self.row as usize).copied();
+        let Sorted { ts, value, class, .. } = *self;
+        Row { tag, ts, value, class: class as u8, seq, offset: 0, index: 0 }
+    }
+}
+
+/// Progress around each row of a batch.
+struct Progress<'a> {
+    /// Before the first row.
+    start: i64,
+    ts: &'a [i64],
+    /// After each row; empty when times never fall, since then a row's own time tells.
+    after: &'a [i64],
+}
+
+impl Progress<'_> {
+    #[inline]
+    fn after(&self, row: usize, ts: i64) -> i64 {
+        if self.after.is_empty() { ts.max(self.start) } else { self.after[row] }
+    }
+
+    #[inline]
+    fn before(&self, row: usize) -> i64 {
+        if row == 0 { self.start } else { self.after(row - 1, self.ts[row - 1]) }
+    }
+}
 
 impl Pipeline {
     /// Whether a batch can go this way.
@@ -57,22 +100,27 @@ impl Pipeline {
         let n = flat.ts.len();
         self.counters.rows_in += n as u64;
         let start = self.progress().unwrap_or(i64::MIN);
-        self.group_by_tag(flat, start);
         self.progress = self.progress.max(flat.ts.iter().copied().max());
+        self.work.sort_by_tag(flat, self.names.len());
+        let after = std::mem::take(&mut self.work.after);
+        let after = progress_after(flat, start, after);
+        let progress = Progress { start, ts: &flat.ts, after: &after };
         let mut refused = Vec::new();
         let mut first = 0;
         while first < self.work.runs.len() {
             let (mut last, mut rows) = (first, 0);
-            while last < self.work.runs.len() && last - first < TILE_TAGS && rows < TILE_ROWS {
+            while last < self.work.runs.len() && last - first < TILE_TAGS && (rows < TILE_ROWS || rows == 0) {
                 rows += self.work.runs[last].len;
                 last += 1;
             }
-            self.admit_runs(first..last, flat, start, &mut refused);
-            self.judge_runs(first..last, n, out);
+            self.touch(first..last);
+            self.admit_tile(first..last, rows, flat, &progress, &mut refused);
+            self.judge_tile(first, rows, out);
             first = last;
         }
         self.counters.processed += (n - refused.len()) as u64;
-        self.enter_groups(flat, start, out);
+        self.enter_groups(&progress, out);
+        self.work.after = after;
         for tag in &self.work.touched {
             self.work.counts[*tag as usize] = 0;
         }
@@ -88,161 +136,139 @@ impl Pipeline {
         self.arm_touched();
     }
 
-    /// A counting sort over the touched tags; `newest` gets the progress after each row.
-    fn group_by_tag(&mut self, flat: &Flat, start: i64) {
-        let (n, work) = (flat.ts.len(), &mut self.work);
-        grown(&mut work.counts, self.names.len(), 0);
-        let counts = &mut work.counts[..];
-        for &tag in &flat.tag {
-            let count = &mut counts[tag as usize];
-            if *count == 0 {
-                work.touched.push(tag);
-            }
-            *count += 1;
+    /// Reads what the coming tile needs, all tags at a time, so that cache misses wait for memory together.
+    fn touch(&mut self, runs: std::ops::Range<usize>) {
+        if self.names.len() < MANY_TAGS {
+            return;
         }
-        work.runs.clear();
-        let mut first = 0usize;
-        for &tag in &work.touched {
-            let count = &mut counts[tag as usize];
-            let len = *count as usize;
-            work.runs.push(Run { tag, start: first, len });
-            *count = first as u32;
-            first += len;
-        }
-        let by_ts = grown(&mut work.by_ts, n, 0);
-        let by_value = grown(&mut work.by_value, n, 0.0);
-        let by_row = grown(&mut work.at, n, 0);
-        let newest = grown(&mut work.newest, n, 0);
-        let mut progress = start;
-        let rows = flat.tag.iter().zip(&flat.ts).zip(&flat.value).zip(newest).enumerate();
-        for (i, (((&tag, &ts), &value), newest)) in rows {
-            let count = &mut counts[tag as usize];
-            let to = *count as usize;
-            *count += 1;
-            by_ts[to] = ts;
-            by_value[to] = value;
-            by_row[to] = i as u32;
-            progress = progress.max(ts);
-            *newest = progress;
-        }
-        let uncertain = flat.class.iter().fold(false, |any, class| any | (*class == Class::Uncertain));
-        work.uncertain = uncertain;
-        grown(&mut work.by_past, if self.timed { n } else { 0 }, 0);
-        grown(&mut work.failed, n, false).fill(false);
-        let trusted = grown(&mut work.trusted, n, false);
-        if uncertain {
-            for (trusted, row) in trusted.iter_mut().zip(&work.at) {
-                *trusted = flat.class[*row as usize] == Class::Good;
-            }
-            for (trusted, value) in trusted.iter_mut().zip(&work.by_value) {
-                *trusted &= !value.is_nan();
-            }
-        } else {
-            for (trusted, value) in trusted.iter_mut().zip(&work.by_value) {
-                *trusted = !value.is_nan();
-            }
+        let runs = &self.work.runs[runs];
+        let seen = runs.iter().fold(0, |seen, run| seen ^ self.tags[run.tag as usize].newest);
+        std::hint::black_box(seen);
+        self.store.touch(runs.iter().map(|run| run.tag));
+        for rule in &self.rules {
+            rule.touch(runs, &mut self.store);
         }
     }
 
-    /// Admits some runs; what is refused is taken out of its run.
-    fn admit_runs(
+    /// Admits some runs and lays their samples out in columns; what is refused is taken out of its run.
+    fn admit_tile(
         &mut self,
         runs: std::ops::Range<usize>,
+        rows: usize,
         flat: &Flat,
-        start: i64,
+        progress: &Progress<'_>,
         refused: &mut Vec<(u32, Verdict)>,
     ) {
         let (grace, timed, work) = (self.plan.time.grace, self.timed, &mut self.work);
-        for (i, run) in work.runs[runs.clone()].iter_mut().enumerate() {
+        let by_ts = grown(&mut work.by_ts, rows, 0);
+        let by_value = grown(&mut work.by_value, rows, 0.0);
+        let by_past = grown(&mut work.by_past, if timed { rows } else { 0 }, 0);
+        let trusted = grown(&mut work.trusted, rows, false);
+        grown(&mut work.failed, rows, false).fill(false);
+        work.tile.clear();
+        let (mut begin, mut number) = (0, runs.start);
+        for run in &mut work.runs[runs] {
             // From here on the count tells where the run is.
-            work.counts[run.tag as usize] = (runs.start + i + 1) as u32;
-            let (from, len) = (run.start, run.len);
+            number += 1;
+            work.counts[run.tag as usize] = number as u32;
             let tag = &mut self.tags[run.tag as usize];
-            let ts = &work.by_ts[from..from + len];
-            let rising = ts.windows(2).fold(true, |all, pair| all & (pair[0] < pair[1]));
-            if !(rising & (!tag.admitted | (ts[0] > tag.newest))) {
-                let mut to = from;
-                for at in from..from + len {
-                    let i = work.at[at] as usize;
-                    let row = bare(flat, i);
-                    let verdict = tag.check(&row, &[]);
-                    if verdict != Verdict::Admit {
-                        refused.push((i as u32, verdict));
-                        continue;
-                    }
-                    let before = if i == 0 { start } else { work.newest[i - 1] };
-                    let past = tag.admit(row.ts, before, grace);
-                    tag.release(&row);
-                    if timed {
-                        work.by_past[to] = past;
-                    }
-                    (work.by_ts[to], work.by_value[to]) = (row.ts, row.value);
-                    (work.at[to], work.trusted[to]) = (i as u32, work.trusted[at]);
-                    to += 1;
-                }
-                run.len = to - from;
-                continue;
+            let here = &mut work.sorted[run.start..run.start + run.len];
+            let to = begin..begin + run.len;
+            let columns = by_ts[to.clone()].iter_mut().zip(&mut by_value[to.clone()]).zip(&mut trusted[to]);
+            // No row of its own tag is as new as i64::MIN but the first.
+            let (mut rising, mut last) = (true, if tag.admitted { tag.newest } else { i64::MIN });
+            for (row, ((ts, value), trusted)) in here.iter().zip(columns) {
+                (*ts, *value) = (row.ts, row.value);
+                *trusted = (row.class == Class::Good) & !row.value.is_nan();
+                rising &= row.ts > last;
+                last = row.ts;
             }
-            if timed {
-                for at in from..from + len {
-                    let i = work.at[at] as usize;
-                    let before = if i == 0 { start } else { work.newest[i - 1] };
-                    work.by_past[at] = tag.admit(work.by_ts[at], before, grace);
+            if rising {
+                let newest = here[run.len - 1];
+                if timed {
+                    for (row, past) in here.iter().zip(&mut by_past[begin..]) {
+                        *past = tag.admit(row.ts, progress.before(row.row as usize), grace);
+                    }
                 }
+                (tag.newest, tag.admitted) = (newest.ts, true);
+                tag.heard = progress.after(newest.row as usize, newest.ts);
+                tag.release(&newest.row(run.tag, flat));
+            } else {
+                let mut kept = 0;
+                for at in 0..here.len() {
+                    let row = here[at];
+                    match admit_one(tag, &row.row(run.tag, flat), progress, row.row, grace) {
+                        Ok(past) => {
+                            let to = begin + kept;
+                            (by_ts[to], by_value[to], trusted[to]) = (row.ts, row.value, trusted[begin + at]);
+                            if timed {
+                                by_past[to] = past;
+                            }
+                            here[kept] = row;
+                            kept += 1;
+                        }
+                        Err(verdict) => refused.push((row.row, verdict)),
+                    }
+                }
+                run.len = kept;
             }
-            let last = work.at[from + len - 1] as usize;
-            tag.newest = ts[len - 1];
-            tag.admitted = true;
-            tag.heard = work.newest[last];
-            tag.release(&bare(flat, last));
+            work.tile.push(Run { tag: run.tag, start: begin, len: run.len });
+            begin += run.len;
         }
     }
 
-    /// Lets all rules judge some runs.
-    fn judge_runs(&mut self, runs: std::ops::Range<usize>, n: usize, out: &mut Outputs) {
+    /// Lets all rules judge the tile, whose first run is `first` of the batch's.
+    fn judge_tile(&mut self, first: usize, rows: usize, out: &mut Outputs) {
         let work = &mut self.work;
         let batch = Batch {
-            runs: &work.runs[runs],
-            ts: &work.by_ts[..n],
-            value: &work.by_value[..n],
-            past: &work.by_past[..if self.timed { n } else { 0 }],
+            runs: &work.tile,
+            ts: &work.by_ts[..rows],
+            value: &work.by_value[..rows],
+            past: &work.by_past[..if self.timed { rows } else { 0 }],
             names: &self.names,
         };
-        let mut marks = Marks { trusted: &mut work.trusted[..n], failed: &mut work.failed[..n] };
+        let mut marks = Marks { trusted: &mut work.trusted[..rows], failed: &mut work.failed[..rows] };
         for stage in [Stage::Limit, Stage::Learning] {
             for rule in self.rules.iter_mut().filter(|r| r.stage() == stage) {
                 rule.judge_batch(&batch, &mut marks, &mut self.store, &mut work.scratch, out);
             }
         }
+        if self.own_qc && work.failed[..rows].contains(&true) {
+            for (run, tile) in work.runs[first..].iter().zip(&work.tile) {
+                let failed = &work.failed[tile.start..tile.start + tile.len];
+                for (row, failed) in work.sorted[run.start..].iter_mut().zip(failed) {
+                    row.failed = *failed;
+                }
+            }
+        }
     }
 
     /// Gives each group its members' rows in the order of the log.
-    fn enter_groups(&mut self, flat: &Flat, start: i64, out: &mut Outputs) {
-        let (n, work) = (flat.ts.len(), &mut self.work);
+    fn enter_groups(&mut self, progress: &Progress<'_>, out: &mut Outputs) {
+        let work = &mut self.work;
         work.groups.clear();
         grown(&mut work.marks, self.groups.len(), 0);
-        for run in &work.runs {
+        for run in work.runs.iter().filter(|run| run.len > 0) {
             let Some(memberships) = self.memberships.get(run.tag as usize) else { continue };
             for (g, _) in memberships {
-                if work.marks[*g] != work.batch && run.len > 0 {
+                if work.marks[*g] != work.batch {
                     work.marks[*g] = work.batch;
                     work.groups.push(*g as u32);
                 }
             }
         }
-        let (ts, value, newest) = (&work.by_ts[..n], &work.by_value[..n], &work.newest[..n]);
-        let (at, failed) = (&work.at[..n], &work.failed[..n]);
         for g in &work.groups {
             let group = &mut self.groups[*g as usize];
             let (uncertain_votes, own_qc) = (group.plan.raw.allow_uncertain, group.plan.raw.own_qc);
-            // Next row, where it is in its run, where the run ends, whose it is.
-            let mut heads = [(u32::MAX, 0u32, 0u32, 0u32); MAX_MEMBERS];
+            // Where in the sorted rows each member is, where its run ends, and whose it is.
+            let mut heads = [(0u32, 0u32, 0u32, 0u32); MAX_MEMBERS];
             let mut open = 0;
             for (m, tag) in group.tags.iter().enumerate() {
                 let run = work.counts.get(*tag as usize).copied().unwrap_or(0);
                 let Some(run) = (run as usize).checked_sub(1).map(|i| work.runs[i]) else { continue };
                 if run.len > 0 {
-                    heads[open] = (at[run.start], run.start as u32, (run.start + run.len) as u32, m as u32);
+                    let (start, end) = (run.start as u32, (run.start + run.len) as u32);
+                    heads[open] = (work.sorted[run.start].row, start, end, m as u32);
                     open += 1;
                 }
             }
@@ -253,25 +279,22 @@ impl Pipeline {
                         least = head;
                     }
                 }
-                let (row, slot, end, m) = heads[least];
-                let (row, slot) = (row as usize, slot as usize);
-                let present = value[slot].is_finite();
-                let good = !work.uncertain || flat.class[row] == Class::Good;
-                let entry = Entry {
-                    kind: Kind::Release,
-                    ts: ts[slot],
-                    before: if row == 0 { start } else { newest[row - 1] },
-                    after: newest[row],
-                    value: value[slot],
-                    present,
-                    usable: present & (good | uncertain_votes) & !(own_qc & failed[slot]),
-                };
+                let (_, at, end, m) = heads[least];
+                let row = work.sorted[at as usize];
+                let after = progress.after(row.row as usize, row.ts);
+                // Where even the progress after the row makes nothing past, the progress before it need not be known.
+                let before = if group.is_quiet(after) { after } else { progress.before(row.row as usize) };
+                let present = row.value.is_finite();
+                let usable =
+                    present & ((row.class == Class::Good) | uncertain_votes) & !(own_qc & row.failed);
+                let (ts, value) = (row.ts, row.value);
+                let entry = Entry { kind: Kind::Release, ts, before, after, value, present, usable };
                 group.enter(m as usize, &entry, out);
-                if slot as u32 + 1 == end {
+                if at + 1 == end {
                     open -= 1;
                     heads[least] = heads[open];
                 } else {
-                    heads[least].0 = at[slot + 1];
+                    heads[least].0 = work.sorted[at as usize + 1].row;
                     heads[least].1 += 1;
                 }
             }
@@ -279,29 +302,83 @@ impl Pipeline {
     }
 }
 
-/// A row as admission sees it, without its place in the log.
-fn bare(flat: &Flat, i: usize) -> Row {
-    Row {
-        tag: flat.tag[i],
-        ts: flat.ts[i],
-        value: flat.value[i],
-        class: flat.class[i] as u8,
-        seq: flat.seq.get(i).copied(),
-        offset: 0,
-        index: 0,
+impl Work {
+    /// A counting sort over the touched tags.
+    fn sort_by_tag(&mut self, flat: &Flat, tags: usize) {
+        let counts = grown(&mut self.counts, tags, 0);
+        for &tag in &flat.tag {
+            let count = &mut counts[tag as usize];
+            if *count == 0 {
+                self.touched.push(tag);
+            }
+            *count += 1;
+        }
+        self.runs.clear();
+        let mut start = 0;
+        for &tag in &self.touched {
+            let count = &mut counts[tag as usize];
+            let len = *count as usize;
+            self.runs.push(Run { tag, start, len });
+            *count = start as u32;
+            start += len;
+        }
+        let sorted = grown(&mut self.sorted, flat.ts.len(), Sorted::NONE);
+        let columns = flat.ts.iter().zip(&flat.value).zip(&flat.class);
+        for ((&tag, ((&ts, &value), &class)), row) in flat.tag.iter().zip(columns).zip(0u32..) {
+            let count = &mut counts[tag as usize];
+            sorted[*count as usize] = Sorted { ts, value, row, class, failed: false };
+            *count += 1;
+        }
+    }
+}
+
+/// Tags from which on their state is out of reach of the near caches.
+const MANY_TAGS: usize = 4_096;
+
+/// Progress after each row; empty when times never fall.
+fn progress_after(flat: &Flat, start: i64, mut after: Vec<i64>) -> Vec<i64> {
+    after.clear();
+    if !flat.ts.windows(2).fold(true, |rising, pair| rising & (pair[0] <= pair[1])) {
+        let mut progress = start;
+        after.extend(flat.ts.iter().map(|ts| {
+            progress = progress.max(*ts);
+            progress
+        }));
+    }
+    after
+}
+
+/// Admits one row and gives what is past for its tag when it comes in, or says why not.
+fn admit_one(
+    tag: &mut TagState,
+    row: &Row,
+    progress: &Progress<'_>,
+    at: u32,
+    grace: i64,
+) -> Result<i64, Verdict> {
+    match tag.check(row, &[]) {
+        Verdict::Admit => {
+            let past = tag.admit(row.ts, progress.before(at as usize), grace);
+            tag.release(row);
+            Ok(past)
+        }
+        verdict => Err(verdict),
     }
 }
 
 /// The row of a slot, with its place in the log.
 fn placed(flat: &Flat, i: usize, spans: &[Span]) -> Row {
     let at = flat.row.get(i).map_or(i, |row| *row as usize);
+    let sorted =
+        Sorted { ts: flat.ts[i], value: flat.value[i], row: i as u32, class: flat.class[i], failed: false };
+    let row = sorted.row(flat.tag[i], flat);
     let mut first = 0;
     for (k, span) in spans.iter().enumerate() {
         if at - first < span.rows || k + 1 == spans.len() {
             let index = span.first_index.wrapping_add((at - first) as u32);
-            return Row { offset: span.offset, index, ..bare(flat, i) };
+            return Row { offset: span.offset, index, ..row };
         }
         first += span.rows;
     }
-    bare(flat, i)
+    row
 }
