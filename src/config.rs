@@ -7,7 +7,6 @@ use engine::config::raw;
 use engine::{Catalogue, ConfigError, EngineRaw, Plan};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The whole file.
@@ -133,7 +132,11 @@ pub fn assemble(
 
 fn catalogue(path: &Path) -> Result<Catalogue, FileError> {
     let rows = connectors::catalogue::read(path)?;
-    let rows = rows.into_iter().map(|row| (row.tag, row.numbers.into_iter().collect::<BTreeMap<_, _>>()));
+    let rows = rows.into_iter().map(|mut row| {
+        // The order of the columns means nothing.
+        row.numbers.sort_by(|a, b| a.0.cmp(&b.0));
+        (row.tag, row.numbers)
+    });
     Ok(Catalogue { rows: rows.collect() })
 }
 

@@ -56,6 +56,9 @@ pub(crate) struct Codes {
     ids: Vec<u32>,
 }
 
+/// Qualities that are looked at together.
+const STRETCH: usize = 64;
+
 const UNSEEN: u32 = u32::MAX - 1;
 
 impl Flat {
@@ -94,19 +97,25 @@ impl Flat {
             let names = dictionary.values().as_string_opt::<i32>();
             let names = names.ok_or_else(|| wrong("tag", "Utf8 or Dictionary(Int32, Utf8)", batch))?;
             codes.look_at(dictionary.values());
-            for &code in dictionary.keys().values() {
-                let id = &mut codes.ids[code as usize];
-                if *id == UNSEEN {
-                    *id = intern(names.value(code as usize));
+            let keys = dictionary.keys().values();
+            self.tag.extend(keys.iter().map(|code| codes.ids[*code as usize]));
+            if self.tag.contains(&UNSEEN) {
+                for (id, &code) in self.tag.iter_mut().zip(keys).filter(|(id, _)| **id == UNSEEN) {
+                    let known = &mut codes.ids[code as usize];
+                    if *known == UNSEEN {
+                        *known = intern(names.value(code as usize));
+                    }
+                    *id = *known;
                 }
-                self.tag.push(*id);
             }
         } else {
             return Err(wrong("tag", "Utf8 or Dictionary(Int32, Utf8)", batch));
         }
-        for i in 0..self.tag.len() {
-            if self.tag[i] == UNKNOWN {
-                self.refused.push((i as u32, name_at(tag, i).to_string()));
+        if self.tag.contains(&UNKNOWN) {
+            for i in 0..self.tag.len() {
+                if self.tag[i] == UNKNOWN {
+                    self.refused.push((i as u32, name_at(tag, i).to_string()));
+                }
             }
         }
         let value =
@@ -136,11 +145,25 @@ impl Flat {
         let scheme = plan.quality.as_ref().ok_or(BatchError::NoScheme)?;
         if let Some(numbers) = quality.as_primitive_opt::<UInt32Type>() {
             let (mut last, mut class) = (0, scheme.class(0));
-            for (i, &code) in numbers.values().iter().enumerate() {
-                if code != last {
-                    (last, class) = (code, scheme.class(code));
+            for stretch in numbers.values().chunks(STRETCH) {
+                // Mostly one code follows the other unchanged.
+                if stretch.iter().fold(true, |same, code| same & (*code == last)) {
+                    self.class.resize(self.class.len() + stretch.len(), class);
+                    continue;
                 }
-                self.class.push(if numbers.is_null(i) { Class::Bad } else { class });
+                for &code in stretch {
+                    if code != last {
+                        (last, class) = (code, scheme.class(code));
+                    }
+                    self.class.push(class);
+                }
+            }
+            if numbers.null_count() > 0 {
+                for (i, class) in self.class.iter_mut().enumerate() {
+                    if numbers.is_null(i) {
+                        *class = Class::Bad;
+                    }
+                }
             }
         } else {
             let words = quality.data_type() == &DataType::Utf8
@@ -156,9 +179,11 @@ impl Flat {
                 });
             }
         }
-        for (x, class) in self.value.iter_mut().zip(&self.class) {
-            if *class == Class::Bad {
-                *x = f64::NAN;
+        for (x, class) in self.value.chunks_mut(STRETCH).zip(self.class.chunks(STRETCH)) {
+            if class.iter().fold(false, |bad, class| bad | (*class == Class::Bad)) {
+                for (x, _) in x.iter_mut().zip(class).filter(|(_, class)| **class == Class::Bad) {
+                    *x = f64::NAN;
+                }
             }
         }
         Ok(())

@@ -210,9 +210,15 @@ impl Group {
         }
     }
 
+    /// Whether progress `p` closes no tick.
+    #[inline]
+    pub(crate) fn nothing_past(&mut self, p: i64) -> bool {
+        self.is_quiet(p) || self.next_tick().is_none_or(|k| p <= k.saturating_add(self.plan.grace))
+    }
+
     /// Whether nothing is past at progress `p`, because a member was heard only just before.
     #[inline]
-    pub(crate) fn is_quiet(&self, p: i64) -> bool {
+    fn is_quiet(&self, p: i64) -> bool {
         self.memory.heard.is_none_or(|heard| p <= heard.saturating_add(self.plan.grace))
     }
 
@@ -239,6 +245,7 @@ impl Group {
         silent && !self.memory.held_by_command && !self.memory.released
     }
 
+    #[inline]
     fn next_tick(&mut self) -> Option<i64> {
         if let Some(next) = self.next {
             return next;
@@ -301,17 +308,16 @@ impl Group {
                     seen[0] = first;
                 }
             }
-            if let Some(best) = seen.front().copied().filter(|s| s.ts <= k) {
-                if k.saturating_sub(best.ts) <= self.plan.max_skew {
-                    let voting = self.exclusion.is_none() || self.memory.members[m].standing.votes();
-                    sample = MemberSample {
-                        value: best.value,
-                        age_ns: k.saturating_sub(best.ts),
-                        present: best.present,
-                        eligible: best.usable && voting,
-                    };
-                    any = true;
-                }
+            let best = seen.front().copied().filter(|s| s.ts <= k);
+            if let Some(best) = best.filter(|s| k.saturating_sub(s.ts) <= self.plan.max_skew) {
+                let voting = self.exclusion.is_none() || self.memory.members[m].standing.votes();
+                sample = MemberSample {
+                    value: best.value,
+                    age_ns: k.saturating_sub(best.ts),
+                    present: best.present,
+                    eligible: best.usable && voting,
+                };
+                any = true;
             }
             panel.push(sample);
         }

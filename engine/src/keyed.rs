@@ -83,12 +83,14 @@ impl Arena {
         &mut self.chunks[i / WINDOWS_PER_CHUNK][at..at + self.len]
     }
 
-    /// Reads a word of the window of `handle`, if there is one.
+    /// Reads `len` words of the window of `handle` from `from` on, a line at a time, so that misses of the cache overlap.
     #[inline]
-    pub(crate) fn word(&self, handle: u64, word: usize) -> f64 {
-        let Some(i) = (handle as usize).checked_sub(1) else { return 0.0 };
+    pub(crate) fn touch(&self, handle: u64, from: usize, len: usize) -> u64 {
+        let Some(i) = (handle as usize).checked_sub(1) else { return 0 };
         let at = i % WINDOWS_PER_CHUNK * self.len;
-        self.chunks[i / WINDOWS_PER_CHUNK].get(at + word.min(self.len - 1)).copied().unwrap_or(0.0)
+        let window = &self.chunks[i / WINDOWS_PER_CHUNK][at..at + self.len];
+        let window = &window[from.min(self.len - 1)..(from + len).min(self.len)];
+        window.iter().step_by(8).fold(window[window.len() - 1].to_bits(), |seen, x| seen ^ x.to_bits())
     }
 
     /// All bits of the windows in use.

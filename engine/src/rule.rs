@@ -407,7 +407,7 @@ impl<D: Detector> Rule for Typed<D> {
                     store.region(run.tag, self.offset, self.words()).split_at_mut(self.state_words);
                 let state: &mut D::State = bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(state));
                 let at = self.params[at as usize].next_in_window(state);
-                std::hint::black_box(self.arena.word(rest[0], at));
+                std::hint::black_box(self.arena.touch(rest[0], at, run.len));
             }
         }
     }

@@ -30,9 +30,9 @@ pub struct Args {
     /// Which verdicts are written.
     #[arg(long, value_enum, default_value_t = Emit::Bad)]
     emit: Emit,
-    /// Rows in a batch; changes speed, never output.
-    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
-    batch_rows: u32,
+    /// Rows in a batch; changes speed, never output. Absent: 65,536, or eight a tag of a long catalogue.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_rows: Option<u32>,
     /// Threads: with two or more, files are decoded ahead; changes speed, never output.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     threads: u32,
@@ -52,6 +52,11 @@ enum Emit {
     All,
 }
 
+/// Rows in a batch: enough that a tag's state is worth fetching, few enough to stay near and small.
+const FEWEST_ROWS: usize = 65_536;
+const MOST_ROWS: usize = 524_288;
+const ROWS_A_TAG: usize = 8;
+
 /// Batches decoded ahead.
 const AHEAD: usize = 2;
 
@@ -63,7 +68,10 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let began = Instant::now();
     let loaded = config::load(&args.config)?;
     let plan = Arc::new(loaded.plan);
-    let mut source = FileSource::open(&args.data, &loaded.file.source.files, args.batch_rows as usize)?;
+    let tags = plan.catalogue.as_ref().map_or(0, |catalogue| catalogue.rows.len());
+    let batch_rows =
+        args.batch_rows.map_or((tags * ROWS_A_TAG).clamp(FEWEST_ROWS, MOST_ROWS), |rows| rows as usize);
+    let mut source = FileSource::open(&args.data, &loaded.file.source.files, batch_rows)?;
     std::fs::create_dir_all(&args.out)
         .map_err(|source| CommandError::Io { path: args.out.clone(), source })?;
     let path = |name: &str| args.out.join(name);
@@ -115,6 +123,8 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     } else {
         println!("{summary}written to {}", args.out.display());
     }
+    // The process ends here: taking the state of many tags apart piece by piece would be work for nobody.
+    std::mem::forget((pipeline, plan, loaded.file));
     Ok(())
 }
 

@@ -4,12 +4,13 @@ use super::raw::{
     CodeRaw, EngineRaw, Exclude, ExcludeWord, GroupRaw, QualityRaw, RuleRaw, Scheme, SchemeRaw, Uncertain,
 };
 use super::select::matches;
-use crate::output::digest;
+use crate::output::{digest, digest_of};
 use detectors::detect::Columns;
 use detectors::forecast::AnyForecast;
 use detectors::params::ParamError;
 use detectors::vote::{AnyVoter, Exclusion, ExclusionRaw};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Why a configuration was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -180,19 +181,42 @@ pub struct GroupPlan {
 /// The tag catalogue: numbers by tag and column.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalogue {
-    /// The numeric columns of each tag.
-    pub rows: BTreeMap<String, BTreeMap<String, f64>>,
+    /// The numeric cells of each tag; of two cells in one column the last counts.
+    pub rows: BTreeMap<String, Cells>,
+}
+
+/// Numeric cells of one tag: column and number.
+pub type Cells = Vec<(Arc<str>, f64)>;
+
+impl Catalogue {
+    /// All of it as bytes, for a digest: numbers by their bits, since writing them out takes longer than all the rest.
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let word = |bytes: &mut Vec<u8>, word: &str| {
+            bytes.extend((word.len() as u64).to_le_bytes());
+            bytes.extend(word.as_bytes());
+        };
+        for (tag, cells) in &self.rows {
+            word(&mut bytes, tag);
+            bytes.extend((cells.len() as u64).to_le_bytes());
+            for (column, number) in cells {
+                word(&mut bytes, column);
+                bytes.extend(number.to_bits().to_le_bytes());
+            }
+        }
+        bytes
+    }
 }
 
 /// A catalogue row as detectors see it; a tag without a row has no columns.
 pub(crate) struct Row<'a> {
     tag: &'a str,
-    numbers: Option<&'a BTreeMap<String, f64>>,
+    numbers: Option<&'a Cells>,
 }
 
 impl Columns for Row<'_> {
     fn number(&self, column: &str) -> Option<f64> {
-        self.numbers?.get(column).copied()
+        self.numbers?.iter().rfind(|(name, _)| **name == *column).map(|(_, number)| *number)
     }
     fn tag(&self) -> &str {
         self.tag
@@ -279,8 +303,8 @@ impl Plan {
         }
         let parts: Vec<&str> =
             rules.iter().map(|r| r.digest.as_str()).chain(groups.iter().map(|g| g.digest.as_str())).collect();
-        let catalogue_text = catalogue.as_ref().map_or(String::new(), |c| format!("{:?}", c.rows));
-        let digest = digest(&[&admission, &parts.join(" "), &catalogue_text]);
+        let catalogue_bytes = catalogue.as_ref().map_or(Vec::new(), Catalogue::bytes);
+        let digest = digest_of([admission.as_bytes(), parts.join(" ").as_bytes(), &catalogue_bytes]);
         Ok(Plan { time, limits: raw.limits, quality: raw.quality, rules, groups, catalogue, digest })
     }
 

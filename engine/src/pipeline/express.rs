@@ -25,20 +25,36 @@ const TILE_TAGS: usize = 512;
 pub(super) struct Sorted {
     ts: i64,
     value: f64,
-    /// Place in the batch.
-    row: u32,
-    class: Class,
-    /// Flagged 4 by a rule of its tag.
-    failed: bool,
+    /// Place in the batch, then the class, then whether a rule of its tag flagged it 4: one word, written at once.
+    place: u64,
 }
 
 impl Sorted {
-    const NONE: Sorted = Sorted { ts: 0, value: 0.0, row: 0, class: Class::Good, failed: false };
+    const NONE: Sorted = Sorted { ts: 0, value: 0.0, place: 0 };
 
-    fn row(&self, tag: u32, flat: &Flat) -> Row {
-        let seq = flat.seq.get(self.row as usize).copied();
-        let Sorted { ts, value, class, .. } = *self;
-        Row { tag, ts, value, class: class as u8, seq, offset: 0, index: 0 }
+    #[inline]
+    fn new(ts: i64, value: f64, row: u32, class: Class) -> Self {
+        Sorted { ts, value, place: u64::from(row) | (class as u64) << 32 }
+    }
+
+    #[inline]
+    fn row(&self) -> usize {
+        self.place as u32 as usize
+    }
+
+    #[inline]
+    fn class(&self) -> u8 {
+        (self.place >> 32) as u8
+    }
+
+    #[inline]
+    fn failed(&self) -> bool {
+        self.place >> 40 != 0
+    }
+
+    fn whole(&self, tag: u32, flat: &Flat) -> Row {
+        let seq = flat.seq.get(self.row()).copied();
+        Row { tag, ts: self.ts, value: self.value, class: self.class(), seq, offset: 0, index: 0 }
     }
 }
 
@@ -60,6 +76,13 @@ impl Progress<'_> {
     #[inline]
     fn before(&self, row: usize) -> i64 {
         if row == 0 { self.start } else { self.after(row - 1, self.ts[row - 1]) }
+    }
+
+    /// Reads what [`before`](Self::before) will need of some rows, so that misses of the cache overlap.
+    fn touch(&self, rows: &[Sorted]) {
+        let times = if self.after.is_empty() { self.ts } else { self.after };
+        let seen = rows.iter().fold(0, |seen, row| seen ^ times[row.row().saturating_sub(1)]);
+        std::hint::black_box(seen);
     }
 }
 
@@ -126,7 +149,7 @@ impl Pipeline {
         }
         refused.sort_unstable_by_key(|(row, _)| *row);
         for (i, verdict) in refused {
-            let row = placed(flat, i as usize, spans);
+            let row = placed(flat, i, spans);
             match verdict {
                 Verdict::Late => self.late(&row, out),
                 Verdict::Conflict => self.conflict(&row, out),
@@ -138,13 +161,12 @@ impl Pipeline {
 
     /// Reads what the coming tile needs, all tags at a time, so that cache misses wait for memory together.
     fn touch(&mut self, runs: std::ops::Range<usize>) {
-        if self.names.len() < MANY_TAGS {
-            return;
-        }
         let runs = &self.work.runs[runs];
-        let seen = runs.iter().fold(0, |seen, run| seen ^ self.tags[run.tag as usize].newest);
-        std::hint::black_box(seen);
-        self.store.touch(runs.iter().map(|run| run.tag));
+        if self.names.len() >= MANY_TAGS {
+            let seen = runs.iter().fold(0, |seen, run| seen ^ self.tags[run.tag as usize].newest);
+            std::hint::black_box(seen);
+            self.store.touch(runs.iter().map(|run| run.tag));
+        }
         for rule in &self.rules {
             rule.touch(runs, &mut self.store);
         }
@@ -157,7 +179,7 @@ impl Pipeline {
         rows: usize,
         flat: &Flat,
         progress: &Progress<'_>,
-        refused: &mut Vec<(u32, Verdict)>,
+        refused: &mut Vec<(usize, Verdict)>,
     ) {
         let (grace, timed, work) = (self.plan.time.grace, self.timed, &mut self.work);
         let by_ts = grown(&mut work.by_ts, rows, 0);
@@ -179,7 +201,7 @@ impl Pipeline {
             let (mut rising, mut last) = (true, if tag.admitted { tag.newest } else { i64::MIN });
             for (row, ((ts, value), trusted)) in here.iter().zip(columns) {
                 (*ts, *value) = (row.ts, row.value);
-                *trusted = (row.class == Class::Good) & !row.value.is_nan();
+                *trusted = (row.class() == Class::Good as u8) & !row.value.is_nan();
                 rising &= row.ts > last;
                 last = row.ts;
             }
@@ -187,17 +209,17 @@ impl Pipeline {
                 let newest = here[run.len - 1];
                 if timed {
                     for (row, past) in here.iter().zip(&mut by_past[begin..]) {
-                        *past = tag.admit(row.ts, progress.before(row.row as usize), grace);
+                        *past = tag.admit(row.ts, progress.before(row.row()), grace);
                     }
                 }
                 (tag.newest, tag.admitted) = (newest.ts, true);
-                tag.heard = progress.after(newest.row as usize, newest.ts);
-                tag.release(&newest.row(run.tag, flat));
+                tag.heard = progress.after(newest.row(), newest.ts);
+                tag.release(&newest.whole(run.tag, flat));
             } else {
                 let mut kept = 0;
                 for at in 0..here.len() {
                     let row = here[at];
-                    match admit_one(tag, &row.row(run.tag, flat), progress, row.row, grace) {
+                    match admit_one(tag, &row.whole(run.tag, flat), progress, row.row(), grace) {
                         Ok(past) => {
                             let to = begin + kept;
                             (by_ts[to], by_value[to], trusted[to]) = (row.ts, row.value, trusted[begin + at]);
@@ -207,7 +229,7 @@ impl Pipeline {
                             here[kept] = row;
                             kept += 1;
                         }
-                        Err(verdict) => refused.push((row.row, verdict)),
+                        Err(verdict) => refused.push((row.row(), verdict)),
                     }
                 }
                 run.len = kept;
@@ -237,7 +259,7 @@ impl Pipeline {
             for (run, tile) in work.runs[first..].iter().zip(&work.tile) {
                 let failed = &work.failed[tile.start..tile.start + tile.len];
                 for (row, failed) in work.sorted[run.start..].iter_mut().zip(failed) {
-                    row.failed = *failed;
+                    row.place |= u64::from(*failed) << 40;
                 }
             }
         }
@@ -257,19 +279,24 @@ impl Pipeline {
                 }
             }
         }
+        if work.groups.len() >= MANY_GROUPS {
+            // In the order of memory.
+            work.groups.sort_unstable();
+        }
         for g in &work.groups {
             let group = &mut self.groups[*g as usize];
             let (uncertain_votes, own_qc) = (group.plan.raw.allow_uncertain, group.plan.raw.own_qc);
             // Where in the sorted rows each member is, where its run ends, and whose it is.
-            let mut heads = [(0u32, 0u32, 0u32, 0u32); MAX_MEMBERS];
+            let mut heads = [(0, 0, 0, 0); MAX_MEMBERS];
             let mut open = 0;
             for (m, tag) in group.tags.iter().enumerate() {
                 let run = work.counts.get(*tag as usize).copied().unwrap_or(0);
                 let Some(run) = (run as usize).checked_sub(1).map(|i| work.runs[i]) else { continue };
+                let end = run.start + run.len;
                 if run.len > 0 {
-                    let (start, end) = (run.start as u32, (run.start + run.len) as u32);
-                    heads[open] = (work.sorted[run.start].row, start, end, m as u32);
+                    heads[open] = (work.sorted[run.start].row(), run.start, end, m);
                     open += 1;
+                    progress.touch(&work.sorted[run.start..end]);
                 }
             }
             while open > 0 {
@@ -280,21 +307,21 @@ impl Pipeline {
                     }
                 }
                 let (_, at, end, m) = heads[least];
-                let row = work.sorted[at as usize];
-                let after = progress.after(row.row as usize, row.ts);
+                let row = work.sorted[at];
+                let after = progress.after(row.row(), row.ts);
                 // Where even the progress after the row makes nothing past, the progress before it need not be known.
-                let before = if group.is_quiet(after) { after } else { progress.before(row.row as usize) };
+                let before = if group.nothing_past(after) { after } else { progress.before(row.row()) };
                 let present = row.value.is_finite();
-                let usable =
-                    present & ((row.class == Class::Good) | uncertain_votes) & !(own_qc & row.failed);
+                let fit = (row.class() == Class::Good as u8) | uncertain_votes;
+                let usable = present & fit & !(own_qc & row.failed());
                 let (ts, value) = (row.ts, row.value);
                 let entry = Entry { kind: Kind::Release, ts, before, after, value, present, usable };
-                group.enter(m as usize, &entry, out);
+                group.enter(m, &entry, out);
                 if at + 1 == end {
                     open -= 1;
                     heads[least] = heads[open];
                 } else {
-                    heads[least].0 = work.sorted[at as usize + 1].row;
+                    heads[least].0 = work.sorted[at + 1].row();
                     heads[least].1 += 1;
                 }
             }
@@ -326,7 +353,7 @@ impl Work {
         let columns = flat.ts.iter().zip(&flat.value).zip(&flat.class);
         for ((&tag, ((&ts, &value), &class)), row) in flat.tag.iter().zip(columns).zip(0u32..) {
             let count = &mut counts[tag as usize];
-            sorted[*count as usize] = Sorted { ts, value, row, class, failed: false };
+            sorted[*count as usize] = Sorted::new(ts, value, row, class);
             *count += 1;
         }
     }
@@ -334,6 +361,7 @@ impl Work {
 
 /// Tags from which on their state is out of reach of the near caches.
 const MANY_TAGS: usize = 4_096;
+const MANY_GROUPS: usize = 1_024;
 
 /// Progress after each row; empty when times never fall.
 fn progress_after(flat: &Flat, start: i64, mut after: Vec<i64>) -> Vec<i64> {
@@ -353,12 +381,12 @@ fn admit_one(
     tag: &mut TagState,
     row: &Row,
     progress: &Progress<'_>,
-    at: u32,
+    at: usize,
     grace: i64,
 ) -> Result<i64, Verdict> {
     match tag.check(row, &[]) {
         Verdict::Admit => {
-            let past = tag.admit(row.ts, progress.before(at as usize), grace);
+            let past = tag.admit(row.ts, progress.before(at), grace);
             tag.release(row);
             Ok(past)
         }
@@ -369,9 +397,7 @@ fn admit_one(
 /// The row of a slot, with its place in the log.
 fn placed(flat: &Flat, i: usize, spans: &[Span]) -> Row {
     let at = flat.row.get(i).map_or(i, |row| *row as usize);
-    let sorted =
-        Sorted { ts: flat.ts[i], value: flat.value[i], row: i as u32, class: flat.class[i], failed: false };
-    let row = sorted.row(flat.tag[i], flat);
+    let row = Sorted::new(flat.ts[i], flat.value[i], i as u32, flat.class[i]).whole(flat.tag[i], flat);
     let mut first = 0;
     for (k, span) in spans.iter().enumerate() {
         if at - first < span.rows || k + 1 == spans.len() {
