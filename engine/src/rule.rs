@@ -374,7 +374,11 @@ impl<D: Detector> Rule for Typed<D> {
                 let flags = &mut scratch.flags[..len];
                 let (state, rest) = region.split_at_mut(state_words);
                 let state: &mut D::State = bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(state));
-                let window = if self.window_len == 0 { &mut [][..] } else { self.arena.window(&mut rest[0]) };
+                let needed = self.params[at as usize].window_needed(state, len);
+                let window = match self.window_len {
+                    0 => &mut [][..],
+                    _ => self.arena.window(&mut rest[0], needed),
+                };
                 let mut verdicts = Verdicts { flags, evidence: &mut scratch.evidence, explain_from };
                 self.params[at as usize].judge(state, window, samples, &mut verdicts);
                 self.digest_flags(
@@ -434,7 +438,7 @@ impl<D: Detector> Rule for Typed<D> {
         let words = self.words();
         let (state, rest) = store.region(tag, self.offset, words).split_at_mut(self.state_words);
         let state: &mut D::State = bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(state));
-        let window = if self.window_len == 0 { &mut [][..] } else { self.arena.window(&mut rest[0]) };
+        let window = if self.window_len == 0 { &mut [][..] } else { self.arena.window(&mut rest[0], 0) };
         self.params[at as usize].command(state, window, TagCommand::Rebaseline);
     }
 

@@ -170,6 +170,14 @@ impl Detector for ZScore {
         if self.window_ns.is_some() { 2 * self.capacity } else { self.capacity }
     }
 
+    fn window_needed(&self, state: &ZScoreState, samples: usize) -> usize {
+        // A window of samples fills from the front and stays full.
+        match self.window_ns {
+            None => self.capacity.min(state.count as usize + samples),
+            Some(_) => self.window_len(),
+        }
+    }
+
     fn next_in_window(&self, state: &ZScoreState) -> usize {
         state.head as usize
     }
@@ -182,8 +190,8 @@ impl Detector for ZScore {
         out: &mut Verdicts<'_>,
     ) {
         samples.assert_shape(out.flags);
-        assert_eq!(window.len(), self.window_len(), "window has the wrong length");
-        let (values, times) = window.split_at_mut(self.capacity);
+        assert!(window.len() >= self.window_needed(state, samples.len()), "the window is too short");
+        let (values, times) = window.split_at_mut(self.capacity.min(window.len()));
         let sums = Sums { state: *state, values, times };
         *state = match self.window_ns {
             None => self.judge_in::<false>(0, sums, samples, out),
