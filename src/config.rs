@@ -207,8 +207,9 @@ fn directory(file: &Path) -> &Path {
 fn catalogue(path: &Path) -> Result<Catalogue, FileError> {
     let rows = connectors::catalogue::read(path)?;
     let mut all = BTreeMap::new();
-    for row in rows {
-        let problem = match (row.text("reporting"), row.number("heartbeat_s")) {
+    for mut row in rows {
+        let number = |name: &str| row.numbers.iter().find(|(n, _)| &**n == name).map(|(_, x)| *x);
+        let problem = match (row.text("reporting"), number("heartbeat_s")) {
             (None | Some("periodic"), _) => None,
             (Some("by_exception"), Some(beat)) if beat > 0.0 => None,
             (Some("by_exception"), _) => Some("by_exception, but `heartbeat_s` is not longer than zero"),
@@ -219,12 +220,12 @@ fn catalogue(path: &Path) -> Result<Catalogue, FileError> {
             let broken = connectors::SourceError::Broken { path: path.into(), format: "catalogue", reason };
             return Err(broken.into());
         }
-        let periodic = row.text("reporting") == Some("periodic");
-        let mut numbers: BTreeMap<_, _> = row.numbers.into_iter().collect();
-        if periodic {
-            numbers.remove("heartbeat_s");
+        if row.text("reporting") == Some("periodic") {
+            row.numbers.retain(|(name, _)| &**name != "heartbeat_s");
         }
-        all.insert(row.tag, numbers);
+        // The order of the columns means nothing.
+        row.numbers.sort_by(|a, b| a.0.cmp(&b.0));
+        all.insert(row.tag, row.numbers);
     }
     Ok(Catalogue { rows: all })
 }

@@ -1,6 +1,6 @@
 //! The tag catalogue: what is known about each tag, from a CSV or Parquet table.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, path::Path, sync::Arc};
 
 use arrow_array::{Array, ArrayRef, cast::AsArray, types::Float64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -17,7 +17,7 @@ pub struct CatalogueRow {
     /// The tag.
     pub tag: String,
     /// Cells of columns in which every cell is a number, in the order of the columns.
-    pub numbers: Vec<(String, f64)>,
+    pub numbers: Vec<(Arc<str>, f64)>,
     /// Cells of the other columns, in the order of the columns.
     pub texts: Vec<(String, String)>,
 }
@@ -26,7 +26,7 @@ impl CatalogueRow {
     /// The number in a column, if there is one.
     #[must_use]
     pub fn number(&self, column: &str) -> Option<f64> {
-        self.numbers.iter().find(|(name, _)| name == column).map(|(_, number)| *number)
+        self.numbers.iter().find(|(name, _)| **name == *column).map(|(_, number)| *number)
     }
 
     /// The text in a column, if there is one.
@@ -43,7 +43,7 @@ impl CatalogueRow {
 pub fn read(path: &Path) -> Result<Vec<CatalogueRow>, SourceError> {
     let is_parquet = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"));
     let rows = if is_parquet { read_parquet(path)? } else { read_csv(path)? };
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = std::collections::HashSet::with_capacity(rows.len());
     for (i, row) in rows.iter().enumerate() {
         if row.tag.is_empty() {
             return Err(broken(path, format!("row {} has no tag", i + 1)));
@@ -61,42 +61,74 @@ fn read_csv(path: &Path) -> Result<Vec<CatalogueRow>, SourceError> {
     let delimiter = if path.extension().is_some_and(|ending| ending == "tsv") { b'\t' } else { b',' };
     let mut lines = Lines::new(text.as_slice(), None);
     let mut fields = Fields::new(delimiter);
-    let mut table: Vec<Vec<String>> = Vec::new();
+    let mut names: Option<Vec<String>> = None;
+    let mut table = Table::default();
+    let mut lines_read = 0;
     while let Some(line) = lines.next_record(true).map_err(refused)? {
         fields.cut(line);
-        let row = (0..fields.len()).map(|i| std::str::from_utf8(fields.get(i)).map(str::to_owned)).collect();
-        let row: Vec<String> = row_or(row, path, table.len() + 1)?;
-        if table.first().is_some_and(|header| header.len() != row.len()) {
-            return Err(broken(path, format!("line {} has {} fields", table.len() + 1, row.len())));
+        lines_read += 1;
+        let mut cells = (0..fields.len()).map(|i| std::str::from_utf8(fields.get(i)));
+        let Some(header) = &names else {
+            let header: Result<_, _> = cells.map(|cell| cell.map(str::to_owned)).collect();
+            names = Some(row_or(header, path, lines_read)?);
+            continue;
+        };
+        if header.len() != fields.len() {
+            return Err(broken(path, format!("line {lines_read} has {} fields", fields.len())));
         }
-        table.push(row);
+        let row = cells.try_for_each(|cell| cell.map(|cell| table.push(cell)));
+        row_or(row, path, lines_read)?;
     }
-    if table.is_empty() {
-        return Err(broken(path, "no header line".to_owned()));
-    }
-    let names = table.remove(0);
+    let Some(names) = names else { return Err(broken(path, "no header line".to_owned())) };
     let tag = tag_column(path, &names)?;
-    let mut rows: Vec<CatalogueRow> =
-        table.iter().map(|row| CatalogueRow { tag: row[tag].clone(), ..CatalogueRow::default() }).collect();
+    let column = |i: usize| {
+        (0..lines_read - 1).map({
+            let (table, width) = (&table, names.len());
+            move |row| table.cell(row * width + i)
+        })
+    };
+    let row = |tag: &str| CatalogueRow { tag: tag.to_owned(), ..CatalogueRow::default() };
+    let mut rows: Vec<CatalogueRow> = column(tag).map(row).collect();
     for (i, name) in names.iter().enumerate().filter(|(i, _)| *i != tag) {
-        let numeric = table.iter().all(|row| row[i].is_empty() || row[i].parse::<f64>().is_ok());
-        let cells = table.iter().map(|row| row[i].as_str()).zip(&mut rows);
-        for (cell, row) in cells.filter(|(cell, _)| !cell.is_empty()) {
-            match cell.parse::<f64>() {
-                Ok(number) if numeric && !number.is_nan() => row.numbers.push((name.clone(), number)),
-                Ok(_) if numeric => {}
-                _ => row.texts.push((name.clone(), cell.to_owned())),
+        let number =
+            |cell: &str| if cell.is_empty() { Some(None) } else { cell.parse::<f64>().ok().map(Some) };
+        match column(i).map(number).collect::<Option<Vec<_>>>() {
+            Some(numbers) => {
+                let name: Arc<str> = name.as_str().into();
+                for (number, row) in numbers.into_iter().zip(&mut rows) {
+                    row.numbers.extend(number.filter(|x| !x.is_nan()).map(|x| (name.clone(), x)));
+                }
+            }
+            None => {
+                for (cell, row) in column(i).zip(&mut rows).filter(|(cell, _)| !cell.is_empty()) {
+                    row.texts.push((name.clone(), cell.to_owned()));
+                }
             }
         }
     }
     Ok(rows)
 }
 
-fn row_or(
-    row: Result<Vec<String>, std::str::Utf8Error>,
-    path: &Path,
-    line: usize,
-) -> Result<Vec<String>, SourceError> {
+/// Cells of a table in one piece of memory.
+#[derive(Default)]
+struct Table {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Table {
+    fn push(&mut self, cell: &str) {
+        self.text.push_str(cell);
+        self.ends.push(self.text.len());
+    }
+
+    fn cell(&self, i: usize) -> &str {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] };
+        &self.text[start..self.ends[i]]
+    }
+}
+
+fn row_or<T>(row: Result<T, std::str::Utf8Error>, path: &Path, line: usize) -> Result<T, SourceError> {
     row.map_err(|_| broken(path, format!("line {line} is not UTF-8")))
 }
 
@@ -140,8 +172,9 @@ fn fill(
     }
     match numbers(array).filter(|_| !is_tag) {
         Some(column) => {
+            let name: Arc<str> = name.into();
             for (number, row) in column.as_primitive::<Float64Type>().iter().zip(rows) {
-                row.numbers.extend(number.filter(|x| !x.is_nan()).map(|x| (name.to_owned(), x)));
+                row.numbers.extend(number.filter(|x| !x.is_nan()).map(|x| (name.clone(), x)));
             }
             Ok(())
         }
@@ -180,7 +213,7 @@ mod tests {
         let rows = read(&path).unwrap();
         assert_eq!(rows[0].number("lo"), Some(-10.0));
         assert_eq!(rows[0].text("code"), Some("7"));
-        assert_eq!(rows[1].numbers, [("hi".to_owned(), 1000.0)]);
+        assert_eq!(rows[1].numbers, [("hi".into(), 1000.0)]);
         assert_eq!(rows[1].texts, [("code".to_owned(), "A7".to_owned())]);
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// What admission remembers of a tag: one cache line.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[repr(align(64))]
 pub(crate) struct TagState {
     /// Last released row.
     pub(crate) last: i64,
@@ -108,6 +109,16 @@ impl TagState {
             (true, true, false, _) | (true, false, _, true) => Verdict::Duplicate,
             (true, false, _, false) => Verdict::Conflict,
         }
+    }
+
+    /// Notes an admitted row, and gives what is past for its tag when it comes in.
+    #[inline]
+    pub(crate) fn admit(&mut self, ts: i64, before: i64, grace: i64) -> i64 {
+        let silent = self.admitted && before > self.heard.saturating_add(grace);
+        self.newest = if self.admitted { self.newest.max(ts) } else { ts };
+        self.admitted = true;
+        self.heard = before.max(ts);
+        if silent { before.saturating_sub(grace) } else { i64::MIN }
     }
 
     /// Notes a released row.

@@ -67,6 +67,9 @@ pub(crate) struct Codes {
     ids: Vec<u32>,
 }
 
+/// Qualities that are looked at together.
+const STRETCH: usize = 64;
+
 const UNSEEN: u32 = u32::MAX - 1;
 
 impl Flat {
@@ -111,19 +114,25 @@ impl Flat {
             let names = dictionary.values().as_string_opt::<i32>();
             let names = names.ok_or_else(|| wrong("tag", "Utf8 or Dictionary(Int32, Utf8)", batch))?;
             codes.look_at(dictionary.values());
-            for &code in dictionary.keys().values() {
-                let id = &mut codes.ids[code as usize];
-                if *id == UNSEEN {
-                    *id = intern(names.value(code as usize));
+            let keys = dictionary.keys().values();
+            self.tag.extend(keys.iter().map(|code| codes.ids[*code as usize]));
+            if self.tag.contains(&UNSEEN) {
+                for (id, &code) in self.tag.iter_mut().zip(keys).filter(|(id, _)| **id == UNSEEN) {
+                    let known = &mut codes.ids[code as usize];
+                    if *known == UNSEEN {
+                        *known = intern(names.value(code as usize));
+                    }
+                    *id = *known;
                 }
-                self.tag.push(*id);
             }
         } else {
             return Err(wrong("tag", "Utf8 or Dictionary(Int32, Utf8)", batch));
         }
-        for i in 0..self.tag.len() {
-            if self.tag[i] == UNKNOWN {
-                self.refused.push((i as u32, name_at(tag, i).to_string()));
+        if self.tag.contains(&UNKNOWN) {
+            for i in 0..self.tag.len() {
+                if self.tag[i] == UNKNOWN {
+                    self.refused.push((i as u32, name_at(tag, i).to_string()));
+                }
             }
         }
         let value =
@@ -159,9 +168,11 @@ impl Flat {
             return Ok(());
         };
         classes(quality, plan, batch, &mut self.class)?;
-        for (x, class) in self.value.iter_mut().zip(&self.class) {
-            if *class == Class::Bad {
-                *x = f64::NAN;
+        for (x, class) in self.value.chunks_mut(STRETCH).zip(self.class.chunks(STRETCH)) {
+            if class.iter().fold(false, |bad, class| bad | (*class == Class::Bad)) {
+                for (x, _) in x.iter_mut().zip(class).filter(|(_, class)| **class == Class::Bad) {
+                    *x = f64::NAN;
+                }
             }
         }
         Ok(())
@@ -220,8 +231,7 @@ impl Flat {
 impl Codes {
     /// Starts afresh when the dictionary is another one.
     fn look_at(&mut self, values: &ArrayRef) {
-        let same = self.values.as_ref().is_some_and(|v| std::sync::Arc::ptr_eq(v, values));
-        if !same {
+        if !self.values.as_ref().is_some_and(|known| same_words(known, values)) {
             self.ids.clear();
             self.ids.resize(values.len(), UNSEEN);
             self.values = Some(values.clone());
@@ -239,11 +249,26 @@ fn classes(
     let scheme = plan.quality.as_ref().ok_or(BatchError::NoScheme)?;
     if let Some(numbers) = quality.as_primitive_opt::<UInt32Type>() {
         let (mut last, mut class) = (0, scheme.class(0));
-        for (i, &code) in numbers.values().iter().enumerate() {
-            if code != last {
-                (last, class) = (code, scheme.class(code));
+        for stretch in numbers.values().chunks(STRETCH) {
+            // Mostly one code follows the other unchanged.
+            if stretch.iter().fold(true, |same, code| same & (*code == last)) {
+                class_of.resize(class_of.len() + stretch.len(), class);
+                continue;
             }
-            class_of.push(if numbers.is_null(i) { Class::Bad } else { class });
+            for &code in stretch {
+                if code != last {
+                    (last, class) = (code, scheme.class(code));
+                }
+                class_of.push(class);
+            }
+        }
+        if numbers.null_count() > 0 {
+            let first = class_of.len() - numbers.len();
+            for (i, class) in class_of[first..].iter_mut().enumerate() {
+                if numbers.is_null(i) {
+                    *class = Class::Bad;
+                }
+            }
         }
     } else {
         let words = quality.data_type() == &DataType::Utf8
@@ -260,6 +285,16 @@ fn classes(
         }
     }
     Ok(())
+}
+
+/// Whether two dictionaries hold the same words: most readers wrap the same memory anew for every batch.
+fn same_words(a: &ArrayRef, b: &ArrayRef) -> bool {
+    let (Some(a), Some(b)) = (a.as_string_opt::<i32>(), b.as_string_opt::<i32>()) else { return false };
+    let same = |a: &[u8], b: &[u8]| std::ptr::eq(a, b) || a == b;
+    a.len() == b.len()
+        && (a.value_offsets().as_ptr() == b.value_offsets().as_ptr()
+            || a.value_offsets() == b.value_offsets())
+        && same(a.value_data(), b.value_data())
 }
 
 fn name_at(array: &ArrayRef, i: usize) -> &str {

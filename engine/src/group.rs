@@ -244,8 +244,7 @@ impl Group {
 
     /// Closes ticks that are past at progress `p` and before `bound`; at the end, up to the first at or after `p`.
     pub(crate) fn close_past(&mut self, p: i64, bound: i64, ended: bool, out: &mut Outputs) {
-        let quiet = self.memory.heard.is_none_or(|heard| p <= heard.saturating_add(self.plan.grace));
-        if quiet && !ended {
+        if self.is_quiet(p) && !ended {
             return;
         }
         while let Some(k) = self.next_tick() {
@@ -279,6 +278,18 @@ impl Group {
         (i128::from(k) + steps * period) as i64
     }
 
+    /// Whether progress `p` closes no tick.
+    #[inline]
+    pub(crate) fn nothing_past(&mut self, p: i64) -> bool {
+        self.is_quiet(p) || self.next_tick().is_none_or(|k| p <= k.saturating_add(self.plan.grace))
+    }
+
+    /// Whether nothing is past at progress `p`, because a member was heard only just before.
+    #[inline]
+    fn is_quiet(&self, p: i64) -> bool {
+        self.memory.heard.is_none_or(|heard| p <= heard.saturating_add(self.plan.grace))
+    }
+
     /// Progress beyond which the next tick is past, if that is sooner than what was noted.
     pub(crate) fn take_wake(&mut self) -> Option<i64> {
         if !std::mem::take(&mut self.touched) {
@@ -302,6 +313,7 @@ impl Group {
         silent && !self.memory.held_by_command && !self.memory.released
     }
 
+    #[inline]
     fn next_tick(&mut self) -> Option<i64> {
         if let Some(next) = self.next {
             return next;
@@ -323,12 +335,7 @@ impl Group {
             (Some(_), Some(closed)) => closed,
             _ => 0,
         };
-        let period = self.plan.period;
-        let ahead = i128::from(low) - i128::from(base);
-        let steps =
-            ahead.div_euclid(i128::from(period)) + i128::from(ahead.rem_euclid(i128::from(period)) != 0);
-        let paced = i128::from(base) + steps * i128::from(period);
-        let paced = paced.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
+        let paced = paced(low, base, self.plan.period);
         let reference = self
             .plan
             .reference
@@ -370,26 +377,27 @@ impl Group {
         for (m, seen) in self.memory.seen.iter_mut().enumerate() {
             // The first sample with the largest time at or before the tick; what is older is never needed again.
             let mut sample = MemberSample { value: f64::NAN, age_ns: 0, present: false, eligible: false };
-            let mut best: Option<Seen> = None;
-            while let Some(s) = seen.front().copied().filter(|s| s.ts <= k) {
-                if best.is_none_or(|b| s.ts > b.ts) {
-                    best = Some(s);
+            while let (Some(first), Some(second)) = (seen.front().copied(), seen.get(1)) {
+                if second.ts > k {
+                    break;
                 }
+                let keep = first.ts >= second.ts;
                 seen.pop_front();
-            }
-            if let Some(best) = best {
-                seen.push_front(best);
-                if k.saturating_sub(best.ts) <= self.plan.max_age[m] {
-                    let voting = self.exclusion.is_none() || self.memory.members[m].standing.votes();
-                    sample = MemberSample {
-                        value: best.value,
-                        age_ns: k.saturating_sub(best.ts),
-                        present: best.present,
-                        eligible: best.usable && voting,
-                    };
-                    self.uncertain |= u32::from(best.uncertain) << m;
-                    any = true;
+                if keep {
+                    seen[0] = first;
                 }
+            }
+            let best = seen.front().copied().filter(|s| s.ts <= k);
+            if let Some(best) = best.filter(|s| k.saturating_sub(s.ts) <= self.plan.max_age[m]) {
+                let voting = self.exclusion.is_none() || self.memory.members[m].standing.votes();
+                sample = MemberSample {
+                    value: best.value,
+                    age_ns: k.saturating_sub(best.ts),
+                    present: best.present,
+                    eligible: best.usable && voting,
+                };
+                self.uncertain |= u32::from(best.uncertain) << m;
+                any = true;
             }
             panel.push(sample);
         }
@@ -743,6 +751,23 @@ impl Group {
         self.next = None;
         Ok(())
     }
+}
+
+/// The first tick at or after `low` on the grid of `period` through `base`.
+#[inline]
+fn paced(low: i64, base: i64, period: i64) -> i64 {
+    if let Some(ahead) = low.checked_sub(base) {
+        let short = match ahead.rem_euclid(period) {
+            0 => 0,
+            past => period - past,
+        };
+        if let Some(tick) = low.checked_add(short) {
+            return tick;
+        }
+    }
+    let (low, base, period) = (i128::from(low), i128::from(base), i128::from(period));
+    let tick = low + (base - low).rem_euclid(period);
+    tick.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
 }
 
 /// How many members agree with the voted value.

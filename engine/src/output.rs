@@ -164,10 +164,15 @@ impl Event {
 
 /// First 128 bits of SHA-256 over the parts, in hex; parts are separated so that they can't run together.
 pub(crate) fn digest(parts: &[&str]) -> String {
+    digest_of(parts.iter().map(|part| part.as_bytes()))
+}
+
+/// The same over bytes.
+pub(crate) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
+        hash.update(part);
     }
     hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
 }

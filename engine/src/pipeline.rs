@@ -19,6 +19,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
+mod express;
+
 /// One partition of the stream.
 pub struct Pipeline {
     plan: Arc<Plan>,
@@ -53,6 +55,8 @@ pub struct Pipeline {
     /// When progress alone does something: (wake, 0, tag) or (wake, 1, group).
     wakes: BinaryHeap<Reverse<(i64, u8, u32)>>,
     timed: bool,
+    /// Whether any group looks at what its members' rules say.
+    own_qc: bool,
     work: Work,
 }
 
@@ -93,6 +97,24 @@ struct Work {
     trusted: Vec<bool>,
     failed: Vec<bool>,
     scratch: Scratch,
+    /// Rows of each tag in the batch at hand, then where its run is; zero between batches.
+    counts: Vec<u32>,
+    /// The rows by tag, and the runs of the part of them that is being judged.
+    sorted: Vec<express::Sorted>,
+    tile: Vec<Run>,
+    /// Progress after each row, in the order of the log.
+    after: Vec<i64>,
+    /// Groups that have rows in the batch at hand, and in which batch each was last seen.
+    groups: Vec<u32>,
+    marks: Vec<u32>,
+}
+
+/// The first `n` items of a vector that only ever grows.
+fn grown<T: Clone>(items: &mut Vec<T>, n: usize, fill: T) -> &mut [T] {
+    if items.len() < n {
+        items.resize(n, fill);
+    }
+    &mut items[..n]
 }
 
 /// Why a snapshot can't be used.
@@ -172,6 +194,7 @@ impl Pipeline {
             reached: 0,
             wakes: BinaryHeap::new(),
             timed: false,
+            own_qc: plan.groups.iter().any(|g| g.raw.own_qc),
             work: Work::default(),
             plan,
         };
@@ -329,8 +352,12 @@ impl Pipeline {
             self.begin();
             let whole = [Span { rows: batch.num_rows(), offset: 0, first_index: 0, record_ts: None }];
             let spans = if spans.is_empty() { &whole[..] } else { spans };
-            self.take(&flat, spans, out);
-            self.judge(out);
+            if self.is_usual(&flat, spans) {
+                self.express(&flat, spans, out);
+            } else {
+                self.take(&flat, spans, out);
+                self.judge(out);
+            }
             self.settle(out);
         }
         self.work.flat = flat;
@@ -506,21 +533,16 @@ impl Pipeline {
         let before = self.progress().unwrap_or(i64::MIN);
         self.progress = self.progress.max(Some(row.ts));
         let after = before.max(row.ts);
-        let grace = self.plan.time.grace;
         let tag = &mut self.tags[row.tag as usize];
-        let silent = tag.admitted && before > tag.heard.saturating_add(grace);
-        let past = if silent { before.saturating_sub(grace) } else { i64::MIN };
-        tag.newest = if tag.admitted { tag.newest.max(row.ts) } else { row.ts };
         if !tag.admitted {
-            tag.admitted = true;
             self.newcomers.push(row.tag);
         }
-        tag.heard = after;
+        let past = tag.admit(row.ts, before, self.plan.time.grace);
         if !delayed {
             return self.release(row, Kind::Release, before, after, past);
         }
         let newest = tag.newest;
-        if silent {
+        if past > i64::MIN {
             self.past.insert(row.tag, past);
         }
         self.arrivals += 1;
@@ -740,6 +762,23 @@ impl Pipeline {
         for g in 0..self.groups.len() {
             if let Some(wake) = self.groups[g].take_wake() {
                 self.wakes.push(Reverse((wake, 1, g as u32)));
+            }
+        }
+    }
+
+    /// The same, when only tags and groups of this batch can have changed.
+    fn arm_touched(&mut self) {
+        if self.timed {
+            let grace = self.plan.time.grace;
+            let runs = std::mem::take(&mut self.work.runs);
+            for run in runs.iter().filter(|run| run.len > 0) {
+                self.arm_tag(run.tag, grace);
+            }
+            self.work.runs = runs;
+        }
+        for g in &self.work.groups {
+            if let Some(wake) = self.groups[*g as usize].take_wake() {
+                self.wakes.push(Reverse((wake, 1, *g)));
             }
         }
     }

@@ -61,6 +61,8 @@ pub(crate) trait Rule: Send {
         scratch: &mut Scratch,
         out: &mut Outputs,
     );
+    /// Reads what judging some runs needs beside the tags' records, so that misses of the cache overlap.
+    fn touch(&self, runs: &[Run], store: &mut Store);
     /// The earliest deadline of a tag.
     fn deadline(&self, store: &mut Store, tag: u32) -> Option<i64>;
     /// Does what is due before `before`, in time order.
@@ -284,13 +286,22 @@ impl<D: Detector> Typed<D> {
         out: &mut Outputs,
     ) {
         let bytes: &[u8] = bytemuck::cast_slice(flags);
-        let good = bytes.iter().filter(|b| **b == Flag::Good as u8).count();
+        let many = |flag: Flag| bytes.iter().filter(|b| **b == flag as u8).count();
+        let good = many(Flag::Good);
         self.counts.good += good as u64;
+        let mut bad = 0;
+        if good < flags.len() {
+            let (not_evaluated, missing) = (many(Flag::NotEvaluated), many(Flag::Missing));
+            self.counts.not_evaluated += not_evaluated as u64;
+            self.counts.missing += missing as u64;
+            bad = flags.len() - good - not_evaluated - missing;
+        }
         let quiet = match self.life(region) {
             Some(life) => life.quiet(),
             None => true,
         };
-        if good == flags.len() && quiet && !out.all_verdicts {
+        // What is neither suspect nor failed changes nothing of an alert that is quiet.
+        if bad == 0 && quiet && !out.all_verdicts {
             return;
         }
         let mut next = 0;
@@ -300,10 +311,10 @@ impl<D: Detector> Typed<D> {
                 next += 1;
             }
             let seen = evidence.get(next).filter(|e| e.slot as usize == i);
-            if flag != Flag::Good {
+            let bad = flag == Flag::Suspect || flag == Flag::Fail;
+            if bad {
                 self.counts.add(flag, 1);
             }
-            let bad = flag == Flag::Suspect || flag == Flag::Fail;
             if bad && matches!(D::STAGE, Stage::Limit) {
                 marks.trusted[first + i] = false;
                 marks.failed[first + i] |= flag == Flag::Fail;
@@ -402,17 +413,52 @@ impl<D: Detector> Rule for Typed<D> {
                     value: &batch.value[here.clone()],
                     trusted: &marks.trusted[here],
                 };
-                scratch.flags.clear();
-                scratch.flags.resize(len, Flag::NotEvaluated);
+                // Every flag is set by the detector.
+                if scratch.flags.len() < len {
+                    scratch.flags.resize(len, Flag::NotEvaluated);
+                }
                 scratch.evidence.clear();
+                let flags = &mut scratch.flags[..len];
                 let (state, rest) = region.split_at_mut(state_words);
                 let state: &mut D::State = bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(state));
-                let window = if self.window_len == 0 { &mut [][..] } else { self.arena.window(&mut rest[0]) };
-                let mut verdicts =
-                    Verdicts { flags: &mut scratch.flags, evidence: &mut scratch.evidence, explain_from };
+                let needed = self.params[at as usize].window_needed(state, len);
+                let window = match self.window_len {
+                    0 => &mut [][..],
+                    _ => self.arena.window(&mut rest[0], needed),
+                };
+                let mut verdicts = Verdicts { flags, evidence: &mut scratch.evidence, explain_from };
                 self.params[at as usize].judge(state, window, samples, &mut verdicts);
-                self.digest_flags(region, run, from, batch, marks, &scratch.flags, &scratch.evidence, out);
+                self.digest_flags(
+                    region,
+                    run,
+                    from,
+                    batch,
+                    marks,
+                    &scratch.flags[..len],
+                    &scratch.evidence,
+                    out,
+                );
                 from += len;
+            }
+        }
+    }
+
+    fn touch(&self, runs: &[Run], store: &mut Store) {
+        let several = self.params.len() > 1;
+        for run in runs {
+            let at = self.bound[run.tag as usize];
+            if at == NONE {
+                continue;
+            }
+            if several {
+                std::hint::black_box(self.params[at as usize].clone());
+            }
+            if self.window_len > 0 {
+                let (state, rest) =
+                    store.region(run.tag, self.offset, self.words()).split_at_mut(self.state_words);
+                let state: &mut D::State = bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(state));
+                let at = self.params[at as usize].next_in_window(state);
+                std::hint::black_box(self.arena.touch(rest[0], at, run.len));
             }
         }
     }
@@ -439,7 +485,7 @@ impl<D: Detector> Rule for Typed<D> {
         let words = self.words();
         let (state, rest) = store.region(tag, self.offset, words).split_at_mut(self.state_words);
         let state: &mut D::State = bytemuck::from_bytes_mut(bytemuck::cast_slice_mut(state));
-        let window = if self.window_len == 0 { &mut [][..] } else { self.arena.window(&mut rest[0]) };
+        let window = if self.window_len == 0 { &mut [][..] } else { self.arena.window(&mut rest[0], 0) };
         self.params[at as usize].command(state, window, TagCommand::Rebaseline);
     }
 

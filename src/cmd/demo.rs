@@ -18,7 +18,6 @@ use engine::config::raw::Signals;
 use engine::payload::Served;
 use engine::{Catalogue, Event, Outputs, Pipeline, Transition, What};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -183,8 +182,8 @@ fn catalogue() -> Catalogue {
     let rows = DEMO_TAGS.iter().map(|tag| {
         let ([a, b], [c, d]) = (tag.fail, tag.suspect);
         let names = ["fail_lo", "fail_hi", "suspect_lo", "suspect_hi", "suspect_per_s"];
-        let numbers = names.iter().map(|n| (*n).to_string()).zip([a, b, c, d, tag.suspect_per_s]);
-        (tag.name.to_string(), numbers.collect::<BTreeMap<_, _>>())
+        let numbers = names.iter().map(|n| Arc::from(*n)).zip([a, b, c, d, tag.suspect_per_s]);
+        (tag.name.to_string(), numbers.collect())
     });
     Catalogue { rows: rows.collect() }
 }

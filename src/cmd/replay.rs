@@ -41,9 +41,9 @@ pub struct Args {
     /// Which verdicts are written.
     #[arg(long, value_enum, default_value_t = Emit::Bad)]
     emit: Emit,
-    /// Rows in a batch; changes speed, never output.
-    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
-    batch_rows: u32,
+    /// Rows in a batch; changes speed, never output. Absent: 65,536, or eight a tag of a long catalogue.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_rows: Option<u32>,
     /// Threads: with two or more, files are decoded ahead; changes speed, never output.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     threads: u32,
@@ -63,6 +63,11 @@ enum Emit {
     All,
 }
 
+/// Rows in a batch: enough that a tag's state is worth fetching, few enough to stay near and small.
+const FEWEST_ROWS: usize = 65_536;
+const MOST_ROWS: usize = 524_288;
+const ROWS_A_TAG: usize = 8;
+
 /// Batches decoded ahead.
 const AHEAD: usize = 2;
 
@@ -77,7 +82,11 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let records = args.journal.as_deref().map(read_journal).transpose()?.unwrap_or_default();
     let mut out = Outputs { all_verdicts: args.emit == Emit::All, ..Outputs::default() };
     let mut live = Live::new(plan.clone());
-    let (mut source, rows) = open(args, &loaded.file.source.files, &mut live, &records, &mut out)?;
+    let tags = plan.catalogue.as_ref().map_or(0, |catalogue| catalogue.rows.len());
+    let batch_rows =
+        args.batch_rows.map_or((tags * ROWS_A_TAG).clamp(FEWEST_ROWS, MOST_ROWS), |rows| rows as usize);
+    let files = &loaded.file.source.files;
+    let (mut source, rows) = open(args, files, batch_rows, &mut live, &records, &mut out)?;
     std::fs::create_dir_all(&args.out)
         .map_err(|source| CommandError::Io { path: args.out.clone(), source })?;
     let path = |name: &str| args.out.join(name);
@@ -131,6 +140,8 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     } else {
         println!("{summary}written to {}", args.out.display());
     }
+    // The process ends here: taking the state of many tags apart piece by piece would be work for nobody.
+    std::mem::forget((live, plan));
     Ok(())
 }
 
@@ -138,11 +149,11 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
 fn open(
     args: &Args,
     files: &FilesConfig,
+    rows: usize,
     live: &mut Live,
     records: &[Record],
     out: &mut Outputs,
 ) -> Result<(Box<dyn Source + Send>, Option<u64>), CommandError> {
-    let rows = args.batch_rows as usize;
     let recordings = args.data.iter().filter(|path| RecordingSource::is_recording(path)).count();
     if recordings == 0 {
         if args.journal.is_some() {

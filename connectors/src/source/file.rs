@@ -292,7 +292,7 @@ enum Reader {
 
 /// A columnar file as an iterator of its batches.
 struct Columns {
-    batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>,
+    batches: Batches,
     format: &'static str,
     /// What is left of a batch that was longer than wanted.
     pending: Option<RecordBatch>,
@@ -493,13 +493,31 @@ fn open_parquet(
     };
     let rows = u64::try_from(metadata.metadata().file_metadata().num_rows()).ok();
     let mask = ProjectionMask::roots(metadata.parquet_schema(), plan.used());
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
-        .with_projection(mask)
-        .with_batch_size(max_rows)
-        .build()
-        .map_err(refused)?;
-    Ok((plan, columns("parquet", Box::new(reader)), rows))
+    let groups = metadata.metadata().num_row_groups();
+    let long = rows.is_some_and(|rows| rows >= (groups * max_rows) as u64);
+    let open = move |file: &File, groups: Option<usize>| {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.try_clone()?, metadata.clone())
+            .with_projection(mask.clone())
+            .with_batch_size(max_rows);
+        match groups {
+            Some(group) => builder.with_row_groups(vec![group]).build(),
+            None => builder.build(),
+        }
+    };
+    if !long {
+        let reader = open(&file, None).map_err(refused)?;
+        return Ok((plan, columns("parquet", Box::new(reader)), rows));
+    }
+    // A batch that reaches from one row group into the next has its words gathered anew, and all of them looked up anew:
+    // of long groups each is read by itself.
+    let batches = (0..groups).flat_map(move |group| match open(&file, Some(group)) {
+        Ok(reader) => Box::new(reader) as Batches,
+        Err(error) => Box::new(std::iter::once(Err(error.into()))),
+    });
+    Ok((plan, columns("parquet", Box::new(batches)), rows))
 }
+
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
 /// The schema with text columns that are read as dictionaries; `None` when there is none.
 fn with_dictionaries(plan: &Plan, schema: &Schema) -> Option<SchemaRef> {
@@ -550,10 +568,7 @@ fn open_ipc(path: &Path, config: &FilesConfig, file: File) -> Result<Opened, Sou
     Ok((plan, columns("arrow ipc", Box::new(reader)), None))
 }
 
-fn columns(
-    format: &'static str,
-    batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>,
-) -> Reader {
+fn columns(format: &'static str, batches: Batches) -> Reader {
     Reader::Columns(Columns { batches, format, pending: None, next_row: 0 })
 }
 

@@ -151,9 +151,22 @@ pub trait Detector: Sized + Clone + Send + Sync + 'static {
         0
     }
 
+    /// Where in the window the next sample will be looked for: a hint for reading it ahead, nothing more.
+    fn next_in_window(&self, _state: &Self::State) -> usize {
+        0
+    }
+
+    /// Words at the front of the window that the next `samples` samples may touch; what lies behind was never written.
+    ///
+    /// A window that only grows can be kept short until it is needed; without an own answer it is always whole.
+    fn window_needed(&self, _state: &Self::State, _samples: usize) -> usize {
+        self.window_len()
+    }
+
     /// Judges one run: sets every flag of `out`.
     ///
-    /// Panics when the slices differ in length or the window is not `window_len` long, bugs of the caller.
+    /// Panics when the slices differ in length or the window is shorter than [`Detector::window_needed`], bugs of the
+    /// caller.
     fn judge(
         &self,
         state: &mut Self::State,

@@ -121,40 +121,69 @@ impl Detector for Rate {
         samples.assert_shape(out.flags);
         let Rate { suspect_per_s, fail_per_s, max_gap_ns } = *self;
         let RateState { ts: mut last_ts, value: mut last, mut present } = *state;
-        for (i, (&ts, &value)) in samples.ts.iter().zip(samples.value).enumerate() {
-            if value.is_nan() {
-                out.flags[i] = Flag::Missing;
-                continue;
-            }
-            let dt = ts.saturating_sub(last_ts);
-            if (present == 0) | (dt <= 0) | (dt > max_gap_ns) {
-                out.flags[i] = Flag::NotEvaluated;
-                if (present == 0) | (dt >= 0) {
-                    (last_ts, last, present) = (ts, value, 1);
+        let quiet = !out.explains(Flag::Good);
+        let mut next = 0;
+        while next < samples.len() {
+            let end = samples.len().min(next + BLOCK);
+            let (ts, value) = (&samples.ts[next..end], &samples.value[next..end]);
+            // The usual block is good throughout. What is not known or not a number compares false and goes the long way.
+            if quiet && present != 0 {
+                let (mut good, mut before) = (true, (last_ts, last));
+                for (&ts, &value) in ts.iter().zip(value) {
+                    let dt = ts.saturating_sub(before.0);
+                    let (moved, seconds) = ((value - before.1).abs() * 1e9, dt as f64);
+                    good &= (dt > 0) & (dt <= max_gap_ns);
+                    good &= (moved <= fail_per_s * seconds) & (moved <= suspect_per_s * seconds);
+                    before = (ts, value);
                 }
-                continue;
+                if good {
+                    out.flags[next..end].fill(Flag::Good);
+                    (last_ts, last) = before;
+                    next = end;
+                    continue;
+                }
             }
-            let (moved, seconds) = ((value - last).abs() * 1e9, dt as f64);
-            let flag = if moved > fail_per_s * seconds {
-                Flag::Fail
-            } else if moved > suspect_per_s * seconds {
-                Flag::Suspect
-            } else if moved.is_nan() {
-                // Infinite after infinite: no rate can be told.
-                Flag::NotEvaluated
-            } else {
-                Flag::Good
-            };
-            out.set(i, flag, || {
-                let rate = moved / seconds;
-                let hi = if flag == Flag::Fail { fail_per_s } else { suspect_per_s.min(fail_per_s) };
-                (rate, 0.0, hi, score_of(rate, suspect_per_s.min(fail_per_s)))
-            });
-            (last_ts, last) = (ts, value);
+            let first = next;
+            next = end;
+            for (i, (&ts, &value)) in ts.iter().zip(value).enumerate() {
+                let i = first + i;
+                if value.is_nan() {
+                    out.flags[i] = Flag::Missing;
+                    continue;
+                }
+                let dt = ts.saturating_sub(last_ts);
+                if (present == 0) | (dt <= 0) | (dt > max_gap_ns) {
+                    out.flags[i] = Flag::NotEvaluated;
+                    if (present == 0) | (dt >= 0) {
+                        (last_ts, last, present) = (ts, value, 1);
+                    }
+                    continue;
+                }
+                let (moved, seconds) = ((value - last).abs() * 1e9, dt as f64);
+                let flag = if moved > fail_per_s * seconds {
+                    Flag::Fail
+                } else if moved > suspect_per_s * seconds {
+                    Flag::Suspect
+                } else if moved.is_nan() {
+                    // Infinite after infinite: no rate can be told.
+                    Flag::NotEvaluated
+                } else {
+                    Flag::Good
+                };
+                out.set(i, flag, || {
+                    let rate = moved / seconds;
+                    let hi = if flag == Flag::Fail { fail_per_s } else { suspect_per_s.min(fail_per_s) };
+                    (rate, 0.0, hi, score_of(rate, suspect_per_s.min(fail_per_s)))
+                });
+                (last_ts, last) = (ts, value);
+            }
         }
         *state = RateState { ts: last_ts, value: last, present };
     }
 }
+
+/// Samples that are first tried together.
+const BLOCK: usize = 16;
 
 fn limit(
     written: Option<Positive>,

@@ -170,6 +170,18 @@ impl Detector for ZScore {
         if self.window_ns.is_some() { 2 * self.capacity } else { self.capacity }
     }
 
+    fn window_needed(&self, state: &ZScoreState, samples: usize) -> usize {
+        // A window of samples fills from the front and stays full.
+        match self.window_ns {
+            None => self.capacity.min(state.count as usize + samples),
+            Some(_) => self.window_len(),
+        }
+    }
+
+    fn next_in_window(&self, state: &ZScoreState) -> usize {
+        state.head as usize
+    }
+
     fn judge(
         &self,
         state: &mut ZScoreState,
@@ -178,8 +190,8 @@ impl Detector for ZScore {
         out: &mut Verdicts<'_>,
     ) {
         samples.assert_shape(out.flags);
-        assert_eq!(window.len(), self.window_len(), "window has the wrong length");
-        let (values, times) = window.split_at_mut(self.capacity);
+        assert!(window.len() >= self.window_needed(state, samples.len()), "the window is too short");
+        let (values, times) = window.split_at_mut(self.capacity.min(window.len()));
         let sums = Sums { state: *state, values, times };
         *state = match self.window_ns {
             None => self.judge_in::<false>(0, sums, samples, out),
@@ -214,8 +226,19 @@ impl ZScore {
         let least_squared = self.min_deviation * self.min_deviation;
         let full = (1.0 / self.capacity as f64, 1.0 / (self.capacity as f64 - 1.0));
         let capacity = self.capacity as u64;
-        for i in 0..samples.len() {
-            let (ts, x) = (samples.ts[i], samples.value[i]);
+        let mut i = 0;
+        while i < samples.len() {
+            if !BY_TIME && sums.state.count == capacity && !out.explains(Flag::Good) {
+                let quiet = self.judge_quiet(full, &mut sums, &samples, i);
+                out.flags[i..i + quiet].fill(Flag::Good);
+                i += quiet;
+                if i == samples.len() {
+                    break;
+                }
+            }
+            let at = i;
+            i += 1;
+            let (i, ts, x) = (at, samples.ts[at], samples.value[at]);
             if x.is_nan() {
                 out.flags[i] = Flag::Missing;
                 continue;
@@ -259,6 +282,53 @@ impl ZScore {
             }
         }
         sums.state
+    }
+
+    /// Judges and learns samples from `from` on against a full window, as long as each is good, is learned and calls for
+    /// nothing else; gives how many. What it computes is what [`judge_in`](Self::judge_in) computes, in the same order.
+    #[inline]
+    fn judge_quiet(
+        &self,
+        (per_n, per_freedom): (f64, f64),
+        sums: &mut Sums<'_>,
+        samples: &Samples<'_>,
+        from: usize,
+    ) -> usize {
+        let suspect_squared = self.suspect * self.suspect;
+        let least_squared = self.min_deviation * self.min_deviation;
+        let ZScoreState { count, head, centre, mut sum, mut sum_squares, added } = sums.state;
+        let (n, head) = (count as f64, head as usize);
+        let least_old = centre.abs() * (FLOOR * 0.1);
+        let before_sums = count.max(LEAST_BETWEEN_SUMS).saturating_sub(added + 1) as usize;
+        let many = (samples.len() - from).min(sums.values.len() - head).min(before_sums);
+        let (value, trusted) = (&samples.value[from..from + many], &samples.trusted[from..from + many]);
+        let mut done = 0;
+        for ((&x, &trusted), slot) in value.iter().zip(trusted).zip(&mut sums.values[head..head + many]) {
+            let offset = sum * per_n;
+            let level = centre + offset;
+            let floor = (level * level + offset * offset) * (FLOOR * FLOOR);
+            let variance = ((sum_squares - sum * offset) * per_freedom).max(floor);
+            let deviation = (x - centre) - offset;
+            let part = self.direction.part(deviation);
+            let allowed = (suspect_squared * variance).max(least_squared);
+            let flagged = (part > 0.0) & (part * part > allowed);
+            let (u, old) = (x - centre, *slot - centre);
+            let new_sum = sum + (u - old);
+            let new_squares = sum_squares + (u * u - old * old);
+            let lost = (n * new_squares - new_sum * new_sum < n * (old * old) * DIGITS_LOST)
+                & (old.abs() > least_old);
+            let within = x.abs() <= HUGE;
+            if flagged | lost | !within | !self.freeze.learns(Flag::Good, trusted) {
+                break;
+            }
+            (sum, sum_squares) = (new_sum, new_squares);
+            *slot = x;
+            done += 1;
+        }
+        let next = head + done;
+        let head = if next == sums.values.len() { 0 } else { next as u64 };
+        sums.state = ZScoreState { count, head, centre, sum, sum_squares, added: added + done as u64 };
+        done
     }
 
     #[cold]

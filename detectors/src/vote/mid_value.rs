@@ -5,7 +5,7 @@
 //! A member disagrees when it lies strictly farther from the voted value than `abs + rel·|voted|`.
 
 use crate::params::{ParamError, checked_at_parse};
-use crate::vote::{MAX_MEMBERS, Outcome, Panel, Vote, Voter};
+use crate::vote::{MAX_MEMBERS, MemberSample, Outcome, Panel, Vote, Voter};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -137,18 +137,43 @@ impl Voter for MidValue {
     fn vote(&self, panel: &Panel<'_>) -> Vote {
         let members = panel.members;
         assert!(members.len() <= MAX_MEMBERS, "a panel has more members than a mask has bits");
-        let (mut sorted, mut m, mut voted) = ([0.0; MAX_MEMBERS], 0, 0u32);
+        if members.len() <= FEW { self.vote_in::<FEW>(members) } else { self.vote_in::<MAX_MEMBERS>(members) }
+    }
+
+    #[inline]
+    fn agrees(&self, value: f64, voted: f64) -> bool {
+        (value - voted).abs() <= self.tolerance(voted)
+    }
+}
+
+/// Members that are sorted without branches.
+const FEW: usize = 4;
+
+impl MidValue {
+    fn vote_in<const N: usize>(&self, members: &[MemberSample]) -> Vote {
+        let (mut sorted, mut m, mut voted) = ([0.0; N], 0, 0u32);
         for (i, member) in members.iter().enumerate() {
             if !(member.eligible & member.present & member.value.is_finite()) {
                 continue;
             }
             voted |= 1 << i;
             let mut at = m;
-            while at > 0 && sorted[at - 1] > member.value {
-                sorted[at] = sorted[at - 1];
-                at -= 1;
+            if N == FEW {
+                sorted[at] = member.value;
+                while at > 0 {
+                    let (left, right) = (sorted[at - 1], sorted[at]);
+                    let swap = left > right;
+                    sorted[at - 1] = if swap { right } else { left };
+                    sorted[at] = if swap { left } else { right };
+                    at -= 1;
+                }
+            } else {
+                while at > 0 && sorted[at - 1] > member.value {
+                    sorted[at] = sorted[at - 1];
+                    at -= 1;
+                }
+                sorted[at] = member.value;
             }
-            sorted[at] = member.value;
             m += 1;
         }
         let sorted = &sorted[..m];
@@ -177,17 +202,11 @@ impl Voter for MidValue {
         }
         Vote { value, spread, outcome, voted, miscompare, tolerance }
     }
-
-    #[inline]
-    fn agrees(&self, value: f64, voted: f64) -> bool {
-        (value - voted).abs() <= self.tolerance(voted)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vote::MemberSample;
 
     fn voter(json: &str) -> MidValue {
         MidValue::new(&serde_json::from_str(json).unwrap()).unwrap()

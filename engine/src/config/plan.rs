@@ -5,13 +5,14 @@ use super::raw::{
     SchemeRaw, SentinelRaw, Uncertain,
 };
 use super::select::matches;
-use crate::output::digest;
+use crate::output::{digest, digest_of};
 use detectors::detect::{Columns, DetectRaw};
 use detectors::forecast::AnyForecast;
 use detectors::params::ParamError;
 use detectors::vote::{AnyVoter, Exclusion, ExclusionRaw};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Why a configuration was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -208,8 +209,31 @@ pub struct GroupPlan {
 /// The tag catalogue: numbers by tag and column.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalogue {
-    /// The numeric columns of each tag.
-    pub rows: BTreeMap<String, BTreeMap<String, f64>>,
+    /// The numeric cells of each tag; of two cells in one column the last counts.
+    pub rows: BTreeMap<String, Cells>,
+}
+
+/// Numeric cells of one tag: column and number.
+pub type Cells = Vec<(Arc<str>, f64)>;
+
+impl Catalogue {
+    /// All of it as bytes, for a digest: numbers by their bits, since writing them out takes longer than all the rest.
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let word = |bytes: &mut Vec<u8>, word: &str| {
+            bytes.extend((word.len() as u64).to_le_bytes());
+            bytes.extend(word.as_bytes());
+        };
+        for (tag, cells) in &self.rows {
+            word(&mut bytes, tag);
+            bytes.extend((cells.len() as u64).to_le_bytes());
+            for (column, number) in cells {
+                word(&mut bytes, column);
+                bytes.extend(number.to_bits().to_le_bytes());
+            }
+        }
+        bytes
+    }
 }
 
 /// Column of the catalogue with the value of a tag that stands for "no measurement".
@@ -223,26 +247,31 @@ fn heartbeat(reporting: &[ReportingRaw], catalogue: Option<&Catalogue>, tag: &st
     if let Some(r) = reporting.iter().find(|r| r.tags.iter().any(|p| matches(p, tag))) {
         return r.heartbeat.map(|h| h.to_ns());
     }
-    let seconds = *catalogue?.rows.get(tag)?.get(HEARTBEAT)?;
+    let seconds = cell(catalogue?.rows.get(tag)?, HEARTBEAT)?;
     (seconds > 0.0).then_some((seconds * 1e9) as i64)
 }
 
 impl Catalogue {
     fn column(&self, name: &str) -> impl Iterator<Item = (&str, f64)> {
-        self.rows.iter().filter_map(move |(tag, row)| Some((tag.as_str(), *row.get(name)?)))
+        self.rows.iter().filter_map(move |(tag, row)| Some((tag.as_str(), cell(row, name)?)))
     }
+}
+
+/// The number in a column; of two cells in one column the last counts.
+fn cell(cells: &Cells, column: &str) -> Option<f64> {
+    cells.iter().rev().find(|(name, _)| &**name == column).map(|(_, number)| *number)
 }
 
 /// A catalogue row as detectors see it; a tag without a row has no columns.
 pub(crate) struct Row<'a> {
     tag: &'a str,
-    numbers: Option<&'a BTreeMap<String, f64>>,
+    numbers: Option<&'a Cells>,
     heartbeat: Option<i64>,
 }
 
 impl Columns for Row<'_> {
     fn number(&self, column: &str) -> Option<f64> {
-        self.numbers?.get(column).copied()
+        self.numbers?.iter().rfind(|(name, _)| **name == *column).map(|(_, number)| *number)
     }
     fn tag(&self) -> &str {
         self.tag
@@ -356,8 +385,8 @@ impl Plan {
         }
         let parts: Vec<&str> =
             rules.iter().map(|r| r.digest.as_str()).chain(groups.iter().map(|g| g.digest.as_str())).collect();
-        let catalogue_text = catalogue.as_ref().map_or(String::new(), |c| format!("{:?}", c.rows));
-        let digest = digest(&[&admission, &parts.join(" "), &catalogue_text]);
+        let catalogue_bytes = catalogue.as_ref().map_or(Vec::new(), Catalogue::bytes);
+        let digest = digest_of([admission.as_bytes(), parts.join(" ").as_bytes(), &catalogue_bytes]);
         Ok(Plan {
             time,
             limits: raw.limits,

@@ -251,7 +251,7 @@ fn sentinels_are_missing_samples_in_both_layouts() {
     for tag in ["a", "b", "c"] {
         catalogue.rows.entry(tag.into()).or_default();
     }
-    catalogue.rows.entry("c".into()).or_default().insert("sentinel".into(), 32767.0);
+    catalogue.rows.entry("c".into()).or_default().push(("sentinel".into(), 32767.0));
     let plan = |text: &str, catalogue| Plan::parse(text, catalogue).expect("a configuration");
     let full = Arc::new(plan(&text, Some(catalogue)));
     let rows = [
@@ -351,7 +351,7 @@ fn reporting_is_checked() {
     assert_ne!(with.digest, without.digest);
     assert_eq!(with.gaps_inside_heartbeats(["a", "c1"].into_iter()), [("g", "c1")]);
     let mut catalogue = engine::Catalogue::default();
-    catalogue.rows.entry("x".into()).or_default().insert("heartbeat_s".into(), 2.0);
+    catalogue.rows.entry("x".into()).or_default().push(("heartbeat_s".into(), 2.0));
     assert_eq!(Plan::parse("", Some(catalogue)).expect("fine").heartbeat("x"), Some(2_000_000_000));
 }
 
