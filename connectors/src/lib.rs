@@ -6,11 +6,11 @@
 //! Canonical batches have one of two layouts:
 //! - **long**: `ts` `Timestamp(Nanosecond, "UTC")` without nulls, `tag` `Utf8` or
 //!   `Dictionary(Int32, Utf8)`, `value` `Float64` (null or NaN = missing), optional `quality`
-//!   `UInt32` or `Utf8` (or a dictionary of it), optional `seq` `Int64`;
+//!   `UInt32` or `Utf8` (or a dictionary of it; [`NOT_GIVEN`]: good, null: bad), optional `seq`
+//!   `Int64`;
 //! - **wide**: schema metadata [`LAYOUT_KEY`] = [`LAYOUT_WIDE`]; `ts`, then one `Float64` column a
 //!   tag, the field named after the tag (null = no sample, NaN = missing sample), and columns of
-//!   qualities, `UInt32` or `Utf8` (or a dictionary of it), whose field metadata [`QUALITY_OF_KEY`]
-//!   names the tag.
+//!   qualities, of the same types, whose field metadata [`QUALITY_OF_KEY`] names the tag.
 //!
 //! Absent, and why: no type of the engine (this crate is usable without it and is built beside it),
 //! no detectors, no threads (the driver owns them), and no log output: what is wrong with data is a
@@ -34,6 +34,8 @@ pub const TAG: &str = "tag";
 pub const VALUE: &str = "value";
 /// Name of the optional quality column of a canonical long batch.
 pub const QUALITY: &str = "quality";
+/// The quality of a row that was given none, beside rows that were.
+pub const NOT_GIVEN: &str = "\0";
 /// Name of the optional sequence number column of a canonical long batch.
 pub const SEQ: &str = "seq";
 /// Time zone of the time column.

@@ -40,6 +40,9 @@ pub const LAYOUT: &str = "truegauge.layout";
 /// Key of the field metadata that marks a column of a wide batch as the qualities of the tag it names.
 pub const QUALITY_OF: &str = "truegauge.quality_of";
 
+/// The quality of a row that was given none, beside rows that were: good, as in a batch without qualities.
+pub const NOT_GIVEN: &str = "\0";
+
 /// Flat columns; one slot a sample.
 #[derive(Default)]
 pub(crate) struct Flat {
@@ -280,7 +283,10 @@ fn classes(
             class_of.push(if quality.is_null(i) {
                 Class::Bad
             } else {
-                scheme.class_of_word(name_at(quality, i))
+                match name_at(quality, i) {
+                    NOT_GIVEN => Class::Good,
+                    word => scheme.class_of_word(word),
+                }
             });
         }
     }

@@ -449,3 +449,26 @@ fn a_signal_is_held_and_released() {
     let (_, gone) = truegauge(&["hold", "p", "-c", &text(&config)]).expect_err("it has ended");
     assert!(gone.contains("control.sock"), "{gone}");
 }
+
+/// Given records of which only some have a quality, then each means the same whether it comes in a batch with the others
+/// or alone.
+#[test]
+fn a_quality_beside_rows_without_one_changes_nothing() {
+    let dir = tempfile::tempdir().expect("directory");
+    let (broker, config) = plant(dir.path(), "[quality]\nscheme = \"opcua\"\n[run]\nclock = \"rows\"\n");
+    let rows: Vec<_> = messages().into_iter().filter(|(_, m)| m != BROKEN).collect();
+    let mixed: Vec<_> = rows
+        .iter()
+        .enumerate()
+        .map(|(i, (p, m))| (*p, if i % 3 == 0 { m.replace('}', ",\"quality\":0}") } else { m.clone() }))
+        .collect();
+    send(&broker, &mixed);
+    let together = live(&config, &[]).expect("runs");
+    let text = std::fs::read_to_string(&config).expect("written");
+    std::fs::write(&config, text.replace("[sink.kafka]", "batch_rows = 1\n[sink.kafka]")).expect("written");
+    let alone = live(&config, &[]).expect("runs");
+    let flags = |s: &Summary| serde_json::to_value(&s.flags).expect("JSON");
+    assert_eq!(flags(&together), flags(&alone));
+    assert_eq!(together.flags["range"].missing, 0);
+    assert_eq!((together.processed, together.alerts_fired), (120, 1));
+}

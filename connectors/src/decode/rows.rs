@@ -9,7 +9,7 @@ use arrow_array::{
 use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 
-use crate::{BadRecord, Polled, QUALITY, SEQ, Span, TAG, TS, UTC, VALUE};
+use crate::{BadRecord, NOT_GIVEN, Polled, QUALITY, SEQ, Span, TAG, TS, UTC, VALUE};
 
 /// Headers of a record, looked at only when they are needed.
 pub trait Headers {
@@ -126,7 +126,8 @@ pub struct Row<'a> {
 /// Builds a canonical long batch of one partition, row by row.
 ///
 /// A `quality` or `seq` column is there when at least one row of the batch has it. Quality is
-/// `UInt32` when all of the batch are numbers, else `Utf8` (numbers in decimal).
+/// `UInt32` when all rows of the batch have a number, else `Utf8`: numbers in decimal, and
+/// [`NOT_GIVEN`] where there was none, so that a row means the same in whatever batch it comes.
 #[derive(Debug)]
 pub struct RowBuilder {
     partition: u32,
@@ -336,20 +337,21 @@ impl RowBuilder {
         }
         self.quality.resize(rows, QualityCell::Absent);
         let text = &self.quality_text;
-        let array: ArrayRef = if self.quality.iter().any(|cell| matches!(cell, QualityCell::Name(_))) {
-            Arc::new(StringArray::from_iter(self.quality.iter().map(|cell| match cell {
-                QualityCell::Absent => None,
-                QualityCell::Code(code) => Some(code.to_string()),
-                QualityCell::Name(range) => text.get(range.clone()).map(str::to_owned),
-            })))
-        } else {
-            let codes = self.quality.iter().map(|cell| match cell {
-                QualityCell::Code(code) => *code,
-                QualityCell::Absent | QualityCell::Name(_) => 0,
-            });
-            let valid: Vec<bool> =
-                self.quality.iter().map(|cell| matches!(cell, QualityCell::Code(_))).collect();
-            Arc::new(UInt32Array::new(codes.collect(), Some(NullBuffer::from(valid))))
+        let numbers: Option<Vec<u32>> = self
+            .quality
+            .iter()
+            .map(|cell| match cell {
+                QualityCell::Code(code) => Some(*code),
+                QualityCell::Absent | QualityCell::Name(_) => None,
+            })
+            .collect();
+        let array: ArrayRef = match numbers {
+            Some(numbers) => Arc::new(UInt32Array::from(numbers)),
+            None => Arc::new(StringArray::from_iter_values(self.quality.iter().map(|cell| match cell {
+                QualityCell::Absent => NOT_GIVEN.to_owned(),
+                QualityCell::Code(code) => code.to_string(),
+                QualityCell::Name(range) => text.get(range.clone()).unwrap_or_default().to_owned(),
+            }))),
         };
         self.quality.clear();
         self.quality_text.clear();

@@ -16,13 +16,16 @@ use arrow_array::{
     Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
     UInt32Array,
     cast::AsArray,
-    types::{Float64Type, TimestampNanosecondType},
+    types::{Float64Type, Int32Type, TimestampNanosecondType, UInt32Type},
 };
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use crate::{BadRecord, LAYOUT_KEY, LAYOUT_WIDE, Polled, SinkError, Span, TAG, TS, UTC, VALUE};
+use crate::{
+    BadRecord, LAYOUT_KEY, LAYOUT_WIDE, NOT_GIVEN, Polled, QUALITY, QUALITY_OF_KEY, SinkError, Span, TAG, TS,
+    UTC, VALUE,
+};
 
 /// The file that makes a directory a recording.
 pub const MANIFEST: &str = "recording.json";
@@ -285,29 +288,53 @@ struct Cells {
 /// The cells of a wide batch in the order in which the engine reads them: row by row; a null cell is no sample.
 fn melt(batch: &RecordBatch) -> Cells {
     let (mut rows, mut ts, mut tag, mut value) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut quality: Vec<Option<String>> = Vec::new();
     let times = batch.column_by_name(TS).and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>());
-    let fields = batch.schema();
-    let tags: Vec<(&str, &Float64Array)> = fields
-        .fields()
-        .iter()
-        .zip(batch.columns())
-        .filter(|(field, _)| field.name() != TS)
-        .filter_map(|(field, array)| Some((field.name().as_str(), array.as_primitive_opt::<Float64Type>()?)))
-        .collect();
+    let schema = batch.schema();
+    let (mut tags, mut qualities) = (Vec::new(), BTreeMap::new());
+    for (field, array) in schema.fields().iter().zip(batch.columns()) {
+        if let Some(tag) = field.metadata().get(QUALITY_OF_KEY) {
+            qualities.insert(tag.as_str(), array);
+        } else if field.name() != TS
+            && let Some(values) = array.as_primitive_opt::<Float64Type>()
+        {
+            tags.push((field.name().as_str(), values));
+        }
+    }
     for row in 0..batch.num_rows() {
         for (name, values) in tags.iter().filter(|(_, values)| values.is_valid(row)) {
             rows.push(row);
             ts.push(times.map_or(0, |t| t.value(row)));
             tag.push(*name);
             value.push(values.value(row));
+            quality.push(qualities.get(name).map_or(Some(NOT_GIVEN.into()), |array| word(array, row)));
         }
     }
-    let columns: Vec<(String, ArrayRef)> = vec![
+    let mut columns: Vec<(String, ArrayRef)> = vec![
         (TS.into(), Arc::new(TimestampNanosecondArray::from(ts).with_timezone(UTC))),
         (TAG.into(), Arc::new(StringArray::from(tag))),
         (VALUE.into(), Arc::new(Float64Array::from(value))),
     ];
+    if !qualities.is_empty() {
+        columns.push((QUALITY.into(), Arc::new(StringArray::from(quality))));
+    }
     Cells { rows, columns }
+}
+
+/// A quality as a word; a number in decimal.
+fn word(array: &ArrayRef, row: usize) -> Option<String> {
+    if array.is_null(row) {
+        return None;
+    }
+    if let Some(words) = array.as_string_opt::<i32>() {
+        return Some(words.value(row).into());
+    }
+    if let Some(codes) = array.as_primitive_opt::<UInt32Type>() {
+        return Some(codes.value(row).to_string());
+    }
+    let words = array.as_dictionary_opt::<Int32Type>()?;
+    let code = usize::try_from(words.keys().value(row)).ok()?;
+    Some(words.values().as_string_opt::<i32>()?.value(code).into())
 }
 
 fn at(path: &Path) -> impl Fn(std::io::Error) -> SinkError {
@@ -317,4 +344,91 @@ fn at(path: &Path) -> impl Fn(std::io::Error) -> SinkError {
 
 fn encode(path: &Path, error: &dyn std::fmt::Display) -> SinkError {
     SinkError::Encode { path: path.into(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+mod tests {
+    use std::{collections::HashMap, time::Duration};
+
+    use arrow_schema::{DataType, TimeUnit};
+
+    use super::*;
+    use crate::{Source, source::recording::RecordingSource};
+
+    fn polled(batch: RecordBatch, spans: Vec<Span>) -> Polled {
+        Polled { partition: 0, batch, spans, bad: Vec::new() }
+    }
+
+    fn span(rows: usize, offset: i64) -> Span {
+        Span { rows, offset, first_index: 0, record_ts: Some(5) }
+    }
+
+    /// Given a wide batch with qualities beside one of its tags, when it is recorded and read again, then each cell is a row with its
+    /// quality and its place, in the order in which the engine reads a wide batch.
+    #[test]
+    fn wide_cells_come_back_with_their_qualities() {
+        let time = DataType::Timestamp(TimeUnit::Nanosecond, Some(UTC.into()));
+        let of_a = HashMap::from([(QUALITY_OF_KEY.to_owned(), "a".to_owned())]);
+        let fields = vec![
+            Field::new(TS, time, false),
+            Field::new("a", DataType::Float64, true),
+            Field::new("a_q", DataType::UInt32, true).with_metadata(of_a),
+            Field::new("b", DataType::Float64, true),
+        ];
+        let wide = HashMap::from([(LAYOUT_KEY.to_owned(), LAYOUT_WIDE.to_owned())]);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(TimestampNanosecondArray::from(vec![1, 2]).with_timezone(UTC)),
+            Arc::new(Float64Array::from(vec![Some(1.0), Some(2.0)])),
+            Arc::new(UInt32Array::from(vec![Some(0), None])),
+            Arc::new(Float64Array::from(vec![None, Some(3.0)])),
+        ];
+        let schema = Schema::new_with_metadata(fields, wide);
+        let batch = RecordBatch::try_new(Arc::new(schema), columns).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::create(dir.path(), &[("t".into(), 0)], |_| None).unwrap();
+        recorder.write(&polled(batch, vec![span(1, 7), span(1, 9)])).unwrap();
+        recorder.finish().unwrap();
+        let mut source = RecordingSource::open(dir.path(), 100).unwrap();
+        let read = source.poll(Duration::MAX).unwrap().unwrap();
+        let words = |name: &str| {
+            let column = read.batch.column_by_name(name).unwrap().as_string::<i32>().clone();
+            column.iter().map(|w| w.map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let word = |w: &str| Some(w.to_owned());
+        assert_eq!(words(TAG), [word("a"), word("a"), word("b")]);
+        assert_eq!(words(QUALITY), [word("0"), None, word(NOT_GIVEN)]);
+        let places: Vec<_> =
+            read.spans.iter().map(|s| (s.offset, s.first_index, s.rows, s.record_ts)).collect();
+        assert_eq!(places, [(7, 0, 1, Some(5)), (9, 0, 1, Some(5)), (9, 0, 1, Some(5))]);
+        assert!(source.poll(Duration::MAX).unwrap().is_none());
+    }
+
+    /// Given a recording that was cut off in the middle of a batch, then it is read up to there, and said so.
+    #[test]
+    fn a_recording_that_was_cut_off_is_read_as_far_as_it_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::create(dir.path(), &[("t".into(), 0)], |_| None).unwrap();
+        for offset in 0..3 {
+            let columns: [(&str, ArrayRef); 3] = [
+                (TS, Arc::new(TimestampNanosecondArray::from(vec![offset]).with_timezone(UTC))),
+                (TAG, Arc::new(StringArray::from(vec!["x"]))),
+                (VALUE, Arc::new(Float64Array::from(vec![1.0]))),
+            ];
+            let batch = RecordBatch::try_from_iter(columns).unwrap();
+            recorder.write(&polled(batch, vec![span(1, offset)])).unwrap();
+        }
+        recorder.finish().unwrap();
+        let path = dir.path().join("t-0/rows-000000.arrows");
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - 60]).unwrap();
+        let mut source = RecordingSource::open(dir.path(), 100).unwrap();
+        let mut offsets = Vec::new();
+        while let Some(read) = source.poll(Duration::MAX).unwrap() {
+            offsets.extend(read.spans.iter().map(|s| s.offset));
+        }
+        assert_eq!(offsets, [0, 1]);
+        assert_eq!(source.cut_off().len(), 1);
+        assert!(Recorder::create(dir.path(), &[], |_| None).is_err(), "a recording is never written over");
+    }
 }
