@@ -137,6 +137,11 @@ fn open(args: &Args) -> Result<Open, CommandError> {
             "--until-end needs assign = \"all\": a group's members don't know when all have reached the end",
         ));
     }
+    if kafka.assign == Assign::Group && loaded.state_dir.is_some() {
+        return Err(usage(
+            "[run] state_dir needs assign = \"all\": the state of a partition does not follow it to another member yet",
+        ));
+    }
     let dir = loaded.state_dir.map(|dir| DirStore::open(&dir)).transpose()?;
     let recorder = SharedRecorder::new(RefCell::new(None));
     let mut store = StreamStore::new(dir, Rc::clone(&recorder));
@@ -167,7 +172,8 @@ fn open(args: &Args) -> Result<Open, CommandError> {
     let run = &loaded.file.run;
     let settings = Settings {
         checkpoint_every: Duration::from_nanos(run.checkpoint_every.to_ns().unsigned_abs()),
-        clock_ticks: run.clock == ClockSource::Wall,
+        // A member does not know whether a partition that is silent is still its own.
+        clock_ticks: run.clock == ClockSource::Wall && kafka.assign == Assign::All,
         pending_events: run.pending_events as usize,
         pending_bulk: run.pending_outputs as usize,
     };

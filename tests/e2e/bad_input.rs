@@ -148,3 +148,47 @@ fn a_full_disk_is_an_error_with_a_name() {
         assert_ne!(name, "summary.json", "a failed run has no summary");
     }
 }
+
+/// Given a replay that is interrupted, then it stops reading, leaves a run directory that says so and balances, and exits with 0.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_replay_leaves_what_it_read() {
+    use std::process::{Command, Stdio};
+    let dir = tempfile::tempdir().expect("directory");
+    let (data, config, out) = (dir.path().join("d.csv"), dir.path().join("c.toml"), dir.path().join("out"));
+    let mut text = String::from("ts,tag,value\n");
+    for i in 0..600_000u32 {
+        text.push_str(&format!("{},a,{}\n", 1_700_000_000 + i, i % 7));
+    }
+    std::fs::write(&data, text).expect("written");
+    let rule = "[source.files]\nts_unit = \"s\"\n[[rule]]\nid = \"range\"\ntags = [\"*\"]\ndetect.range = { fail = [0.0, 5.0] }\n";
+    std::fs::write(&config, rule).expect("written");
+    let child = Command::new(env!("CARGO_BIN_EXE_truegauge"))
+        .arg("replay")
+        .arg(&data)
+        .arg("-c")
+        .arg(&config)
+        .arg("-o")
+        .arg(&out)
+        .args(["--batch-rows", "1", "--threads", "1", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !out.join("late.jsonl.partial").exists() {
+        assert!(std::time::Instant::now() < until, "it does not begin");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("sent").success());
+    let output = child.wait_with_output().expect("ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(summary["interrupted"], true);
+    assert!(summary["rows_in"].as_u64().is_some_and(|n| n < 600_000), "{summary}");
+    for file in
+        ["summary.json", "verdicts.parquet", "alerts.jsonl", "late.jsonl", "dlq.jsonl", "signals.parquet"]
+    {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+}

@@ -171,6 +171,12 @@ fn group_assignment_has_no_end() {
     let (code, message) = live(&config, &[]).expect_err("refused");
     assert_eq!(code, 2);
     assert!(message.contains("--until-end needs assign"), "{message}");
+    let kafka = format!("{kafka}[run]\nstate_dir = \"state\"\n");
+    std::fs::write(&config, format!("{RULES}{kafka}")).expect("written");
+    let line = ["run", "-c", &text(&config)];
+    let cli = Cli::try_parse_from(line).expect("arguments");
+    let refused = stream(&cli.args).map(drop).expect_err("refused").to_string();
+    assert!(refused.contains("does not follow it"), "{refused}");
 }
 
 #[cfg(unix)]
