@@ -66,13 +66,14 @@ pub struct RunConfig {
     /// Directory of checkpoints, journal and spilled events; relative to this file. Absent: nothing is kept, and a restart begins at
     /// `from`.
     pub state_dir: Option<PathBuf>,
-    /// Between checkpoints: `"10s"`. They take a tenth of the time at most, so large states wait longer.
+    /// Between checkpoints; default ten seconds. They take a tenth of the time at most, so large states wait longer.
     pub checkpoint_every: Span,
-    /// What moves time when no rows come.
+    /// What moves time when no rows come; default `wall`.
     pub clock: ClockSource,
-    /// Events not acknowledged by the sink that are kept in memory and in the checkpoint; more go to the state directory's spill.
+    /// Events not acknowledged by the sink that are kept in memory and in the checkpoint, default 10,000; more go to the state
+    /// directory's spill.
     pub pending_events: u32,
-    /// Other outputs not acknowledged; at this many nothing is read.
+    /// Other outputs not acknowledged, default 50,000; at this many nothing is read.
     pub pending_outputs: u32,
 }
 

@@ -6,3 +6,4 @@ mod control;
 mod demo;
 mod replay;
 mod run;
+mod tidy;
