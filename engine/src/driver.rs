@@ -15,10 +15,11 @@ use crate::control::{Accepted, Command, EntryRef, Refusal};
 use crate::intake::{Content, JournalEntry, Span};
 use crate::journal::{self, JournalError, Place, Record, Script};
 use crate::metrics::{Metric, Reading, Readout, SignalReading};
-use crate::output::{Outputs, Transition, What};
+use crate::output::{Event, Outputs, Transition, What};
 use crate::payload::{self, Channel, Message};
 use crate::pipeline::{Pipeline, RestoreError};
 use arrow_array::RecordBatch;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -235,6 +236,13 @@ pub enum Notice {
         /// Where it is too.
         to: String,
     },
+    /// A declared tag has not been seen at all, longer than its `gap` rule allows.
+    NeverSeen {
+        /// The tag.
+        tag: String,
+    },
+    /// More of the last kind than are told one by one.
+    AndMore,
     /// The members of a group came from two partitions: its signal has failed in both.
     Split {
         /// The signal.
@@ -270,6 +278,8 @@ impl fmt::Display for Notice {
                     "{tag} came from {from} and now from {to}: it starts anew there; send a tag to one partition"
                 )
             }
+            Notice::NeverSeen { tag } => write!(f, "{tag} is declared and watched, but was never seen"),
+            Notice::AndMore => write!(f, "and so on: the rest is not told one by one"),
             Notice::Split { signal } => write!(
                 f,
                 "members of {signal} come from two partitions: it has failed; send all members to one partition"
@@ -427,6 +437,10 @@ pub struct Driver<I: Inlet, O: Outlet, S: Store, C: Clock> {
     next_checkpoint: Duration,
     next_tick: Duration,
     homes: BTreeMap<String, u32>,
+    /// Declared tags that a `gap` rule watches and that were not seen yet, with when that becomes a fault.
+    unseen: Vec<(String, Duration)>,
+    /// How many operational events were told.
+    told: usize,
     notices: Vec<Notice>,
     tallies: Tallies,
 }
@@ -491,9 +505,13 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             next_checkpoint: now + settings.checkpoint_every,
             next_tick: now + CLOCK_EVERY,
             homes: BTreeMap::new(),
+            unseen: Vec::new(),
+            told: 0,
             notices: Vec::new(),
             tallies: Tallies::default(),
         };
+        let due = |max: i64| now + CLOCK_EVERY + Duration::from_nanos(max.unsigned_abs());
+        driver.unseen = driver.plan.watched().into_iter().map(|(tag, max)| (tag, due(max))).collect();
         for number in 0..driver.origins.len() as u32 {
             if driver.kept.contains_key(&driver.origins[number as usize]) {
                 driver.open(number)?;
@@ -750,13 +768,15 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         for tag in tags {
             if let Some(home) = self.homes.get(&tag).filter(|home| **home != number) {
                 let (from, to) = (self.partitions[home].name.clone(), self.partitions[&number].name.clone());
-                self.notices.push(Notice::Moved { tag: tag.clone(), from, to });
+                let at = self.partitions[&number].pipeline.progress().unwrap_or(0);
+                self.report(at, "tag_moved", &tag, Notice::Moved { tag: tag.clone(), from, to });
             }
             let of_group =
                 |(i, g): (usize, &crate::config::plan::GroupPlan)| g.raw.members.contains(&tag).then_some(i);
             signals.extend(self.plan.groups.iter().enumerate().filter_map(of_group));
             self.homes.entry(tag).or_insert(number);
         }
+        self.send(number)?;
         signals.sort_unstable();
         signals.dedup();
         for group in signals {
@@ -766,7 +786,8 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
                 continue;
             }
             let signal = self.plan.groups[group].raw.id.clone();
-            self.notices.push(Notice::Split { signal: signal.clone() });
+            let at = self.partitions[&number].pipeline.progress().unwrap_or(0);
+            self.report(at, "group_split", &signal, Notice::Split { signal: signal.clone() });
             for home in homes {
                 if self.partitions[&home].pipeline.is_split(group) {
                     continue;
@@ -779,6 +800,46 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             }
         }
         Ok(())
+    }
+
+    /// Tells something about the program's own work as an event and as a notice; only so many, then that there are more.
+    fn report(&mut self, at: i64, code: &str, subject: &str, notice: Notice) {
+        self.told += 1;
+        match self.told.cmp(&TOLD) {
+            Ordering::Less => {
+                self.out.events.push(Event::operational(at, code, subject, notice.to_string()));
+                self.notices.push(notice);
+            }
+            Ordering::Equal => self.notices.push(Notice::AndMore),
+            Ordering::Greater => {}
+        }
+    }
+
+    /// Declared tags that nobody has seen: no partition can find that, because they have no row.
+    fn tell_unseen(&mut self, now: i64) -> Result<(), Failure<I, O, S>> {
+        let elapsed = self.clock.elapsed();
+        let Some((&first, _)) = self.partitions.iter().next() else { return Ok(()) };
+        if !self.unseen.iter().any(|(_, due)| *due < elapsed) {
+            return Ok(());
+        }
+        let all = std::mem::take(&mut self.unseen);
+        let (due, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, due)| *due < elapsed);
+        self.unseen = later;
+        let unseen: Vec<String> =
+            due.into_iter().map(|(tag, _)| tag).filter(|tag| !self.homes.contains_key(tag)).collect();
+        if unseen.is_empty() {
+            return Ok(());
+        }
+        // A backlog may still hold them.
+        let numbers: Vec<u32> = self.partitions.keys().copied().collect();
+        if !numbers.into_iter().all(|number| self.inlet.at_end(number)) {
+            self.unseen.extend(unseen.into_iter().map(|tag| (tag, elapsed)));
+            return Ok(());
+        }
+        for tag in unseen {
+            self.report(now, "tag_never_seen", &tag, Notice::NeverSeen { tag: tag.clone() });
+        }
+        self.send(first)
     }
 
     /// Moves time by the clock in partitions that have been read to their end.
@@ -800,7 +861,7 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             }
             self.send(number)?;
         }
-        Ok(())
+        self.tell_unseen(now)
     }
 
     /// Makes an entry durable, then applies it at its place.
@@ -1198,6 +1259,8 @@ impl Readings {
     }
 }
 
+/// Operational events that are told one by one.
+const TOLD: usize = 1_000;
 /// Between looks at the clock.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// How long a checkpoint waits for bulk outputs before it is put off.

@@ -409,6 +409,21 @@ impl Plan {
         values
     }
 
+    /// Tags that are declared (in the catalogue or as members of a group) and watched by a `gap` rule, with the longest silence that is good.
+    pub fn watched(&self) -> Vec<(String, i64)> {
+        let members = self.groups.iter().flat_map(|g| g.raw.members.iter());
+        let declared: BTreeSet<&String> =
+            self.catalogue.iter().flat_map(|c| c.rows.keys()).chain(members).collect();
+        let max = |tag: &str| {
+            let of = |rule: &RulePlan| match &rule.raw.detect {
+                DetectRaw::Gap(gap) if rule.raw.tags.iter().any(|p| matches(p, tag)) => Some(gap.max.to_ns()),
+                _ => None,
+            };
+            self.rules.iter().filter_map(of).min()
+        };
+        declared.into_iter().filter_map(|tag| Some((tag.clone(), max(tag)?))).collect()
+    }
+
     /// Kinds of each group's fallback models, in order.
     pub fn fallback_kinds(&self) -> Vec<Vec<&'static str>> {
         self.groups.iter().map(|g| g.raw.fallback.iter().map(|raw| raw.kind()).collect()).collect()
