@@ -41,7 +41,7 @@ pub const LAYOUT: &str = "truegauge.layout";
 pub const QUALITY_OF: &str = "truegauge.quality_of";
 
 /// The quality of a row that was given none, beside rows that were: good, as in a batch without qualities.
-pub const NOT_GIVEN: &str = "\0";
+pub(crate) const NOT_GIVEN: &str = "\0";
 
 /// Flat columns; one slot a sample.
 #[derive(Default)]

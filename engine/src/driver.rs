@@ -871,7 +871,14 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         let entry = JournalEntry { number: p.journaled + 1, content };
         let before = p.script.place(p.next);
         let line = Record { partition: p.name.clone(), before, written, entry: entry.clone() }.line();
-        self.store.append(&p.name, &line)?;
+        if let Err(error) = self.store.append(&p.name, &line) {
+            // It may be there all the same: an entry that a restart would find must be applied, and its number not be used again.
+            let text = self.store.journal(&p.name).unwrap_or_default();
+            let there = journal::parse(&text).unwrap_or_default();
+            if !there.iter().any(|r| r.entry.number == entry.number) {
+                return Err(error);
+            }
+        }
         p.journaled += 1;
         p.journal_bytes += line.len() as u64;
         p.dirty = true;
@@ -1218,6 +1225,8 @@ impl Readings {
             (Metric::RowsHeld, c.held),
             (Metric::MissedTick, c.missed_tick),
             (Metric::FutureRows, c.future),
+            (Metric::EarlyReleases, c.early),
+            (Metric::ForgottenSamples, c.forgotten),
             (Metric::Tags, pipeline.tag_count() as u64),
             (Metric::TagsLimit, u64::from(tags_limit)),
             (Metric::Switches, switches),

@@ -14,6 +14,10 @@ pub enum Metric {
     MissedTick,
     /// Rows from the future, a part of the processed.
     FutureRows,
+    /// Rows released early because too many were held for one tag.
+    EarlyReleases,
+    /// Samples of group members forgotten because too many waited for a tick.
+    ForgottenSamples,
     /// Tags known.
     Tags,
     /// Most tags a partition may know.
@@ -71,6 +75,8 @@ impl Metric {
             Metric::RowsHeld => "truegauge_rows_held",
             Metric::MissedTick => "truegauge_missed_tick",
             Metric::FutureRows => "truegauge_future_rows",
+            Metric::EarlyReleases => "truegauge_early_releases",
+            Metric::ForgottenSamples => "truegauge_forgotten_samples",
             Metric::Tags => "truegauge_tags",
             Metric::TagsLimit => "truegauge_tags_limit",
             Metric::Verdicts => "truegauge_verdicts",
@@ -100,6 +106,8 @@ impl Metric {
             Metric::RowsHeld => "Rows waiting inside max_delay or for max_jump",
             Metric::MissedTick => "Rows that came after the tick of their group had closed",
             Metric::FutureRows => "Rows from the future, a part of the processed",
+            Metric::EarlyReleases => "Rows released early because too many were held for one tag",
+            Metric::ForgottenSamples => "Samples of members forgotten because too many waited for a tick",
             Metric::Tags => "Tags known",
             Metric::TagsLimit => "Most tags a partition may know",
             Metric::Verdicts => "Verdicts by rule and flag; a group counts as a rule",
@@ -128,6 +136,8 @@ impl Metric {
             Metric::Rows
             | Metric::MissedTick
             | Metric::FutureRows
+            | Metric::EarlyReleases
+            | Metric::ForgottenSamples
             | Metric::Verdicts
             | Metric::Alerts
             | Metric::Switches

@@ -6,7 +6,7 @@ use std::{ops::Range, sync::Arc};
 use arrow_array::{
     ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array,
 };
-use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 
 use crate::{BadRecord, NOT_GIVEN, Polled, QUALITY, SEQ, Span, TAG, TS, UTC, VALUE};
