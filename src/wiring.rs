@@ -114,7 +114,7 @@ impl Inlet for KafkaInlet {
         }))
     }
 
-    fn at_end(&mut self, partition: u32) -> bool {
+    fn at_end(&mut self, partition: u32) -> Option<bool> {
         self.source.at_end(partition, AT_END_WAIT)
     }
 

@@ -86,8 +86,8 @@ pub trait Inlet {
     /// # Errors
     /// When there is no hope of reading on.
     fn poll(&mut self, wait: Duration) -> Result<Input, Self::Error>;
-    /// Whether everything in the partition has been read, as its broker says just now; false when it does not answer.
-    fn at_end(&mut self, partition: u32) -> bool;
+    /// Whether everything in the partition has been read, as its broker says just now; none when it does not answer.
+    fn at_end(&mut self, partition: u32) -> Option<bool>;
     /// Tells the broker what was read, for people and lag monitors; nothing depends on it.
     fn commit(&mut self, next: &BTreeMap<Origin, i64>, wait: bool) -> Result<(), Self::Error>;
 }
@@ -832,7 +832,7 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         }
         // A backlog may still hold them.
         let numbers: Vec<u32> = self.partitions.keys().copied().collect();
-        if !numbers.into_iter().all(|number| self.inlet.at_end(number)) {
+        if !numbers.into_iter().all(|number| self.inlet.at_end(number) == Some(true)) {
             self.unseen.extend(unseen.into_iter().map(|tag| (tag, elapsed)));
             return Ok(());
         }
@@ -852,8 +852,14 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         };
         let numbers: Vec<u32> = self.partitions.iter().filter(|(_, p)| due(p)).map(|(n, _)| *n).collect();
         for number in numbers {
-            if !self.inlet.at_end(number) {
-                continue;
+            match self.inlet.at_end(number) {
+                Some(true) => {}
+                Some(false) => continue,
+                // Nor will it answer for the others; each question costs time that rows may need.
+                None => {
+                    self.next_tick = self.clock.elapsed() + NO_ANSWER_WAIT;
+                    return Ok(());
+                }
             }
             if let Err(error) = self.write(number, Content::ClockTick { time: now }) {
                 self.notices.push(Notice::NoJournal(error.to_string()));
@@ -1272,6 +1278,8 @@ impl Readings {
 const TOLD: usize = 1_000;
 /// Between looks at the clock.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
+/// Until the next look when no broker answered.
+const NO_ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// How long a checkpoint waits for bulk outputs before it is put off.
 const CHECKPOINT_WAIT: Duration = Duration::from_millis(500);
 /// How long the end of the input waits for the sinks.

@@ -272,17 +272,17 @@ impl KafkaSource {
         self.last_error.as_deref()
     }
 
-    /// Whether all of a partition has been read, as its broker says just now. False when no broker answers within `wait`,
-    /// so a backlog after an outage is never taken for silence.
+    /// Whether all of a partition has been read, as its broker says just now. None when no broker answers within `wait`, so a
+    /// backlog after an outage is never taken for silence.
     #[must_use]
-    pub fn at_end(&self, partition: u32, wait: Duration) -> bool {
+    pub fn at_end(&self, partition: u32, wait: Duration) -> Option<bool> {
         let at = partition as usize;
-        let (Some((topic, number)), Some(state)) = (self.names.get(at), self.partitions.get(at)) else {
-            return false;
-        };
-        let waiting = state.waiting_since.is_some() || !state.ready.is_empty();
-        let answer = if waiting { None } else { self.consumer.fetch_watermarks(topic, *number, wait).ok() };
-        answer.is_some_and(|(low, high)| state.next_offset.map_or(low == high, |next| next >= high))
+        let ((topic, number), state) = (self.names.get(at)?, self.partitions.get(at)?);
+        if state.waiting_since.is_some() || !state.ready.is_empty() {
+            return Some(false);
+        }
+        let (low, high) = self.consumer.fetch_watermarks(topic, *number, wait).ok()?;
+        Some(state.next_offset.map_or(low == high, |next| next >= high))
     }
 
     /// Commits the next offset to read of each partition; with `wait` until the broker has it.

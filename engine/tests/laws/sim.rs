@@ -121,9 +121,12 @@ impl Inlet for SimInlet {
             Input::End
         })
     }
-    fn at_end(&mut self, partition: u32) -> bool {
+    fn at_end(&mut self, partition: u32) -> Option<bool> {
+        if self.world.is_away() {
+            return None;
+        }
         let (log, at) = (&self.world.logs[partition as usize].1, self.at[partition as usize]);
-        !self.world.is_away() && log.get(at).is_none_or(|r| r.arrives > self.world.now.get())
+        Some(log.get(at).is_none_or(|r| r.arrives > self.world.now.get()))
     }
     fn commit(&mut self, next: &BTreeMap<Origin, i64>, _wait: bool) -> Result<(), Fault> {
         self.world.call(|| self.world.committed.borrow_mut().extend(next.clone()))
