@@ -9,6 +9,7 @@ use engine::{Catalogue, ConfigError, EngineRaw, Plan};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 /// The whole file.
@@ -72,9 +73,9 @@ pub struct RunConfig {
     pub clock: ClockSource,
     /// Events not acknowledged by the sink that are kept in memory and in the checkpoint, default 10,000; more go to the state
     /// directory's spill.
-    pub pending_events: u32,
+    pub pending_events: NonZeroU32,
     /// Other outputs not acknowledged, default 50,000; at this many nothing is read.
-    pub pending_outputs: u32,
+    pub pending_outputs: NonZeroU32,
 }
 
 impl Default for RunConfig {
@@ -83,8 +84,8 @@ impl Default for RunConfig {
             state_dir: None,
             checkpoint_every: Span::from_ns(10_000_000_000),
             clock: ClockSource::Wall,
-            pending_events: 10_000,
-            pending_outputs: 50_000,
+            pending_events: PENDING_EVENTS,
+            pending_outputs: PENDING_OUTPUTS,
         }
     }
 }
@@ -231,6 +232,8 @@ fn catalogue(path: &Path) -> Result<Catalogue, FileError> {
     Ok(Catalogue { rows: all })
 }
 
+const PENDING_EVENTS: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
+const PENDING_OUTPUTS: NonZeroU32 = NonZeroU32::new(50_000).unwrap();
 /// The control socket in the state directory, unless `[server] control` says otherwise.
 const CONTROL: &str = "control.sock";
 /// Longest path of a socket that every system takes.

@@ -95,6 +95,10 @@ impl Inlet for KafkaInlet {
         self.source.partitions().iter().map(origin).collect()
     }
 
+    fn start(&self, partition: u32) -> Option<i64> {
+        self.source.next_offset(partition)
+    }
+
     fn poll(&mut self, wait: Duration) -> Result<Input, PortError> {
         let Some(polled) = self.source.poll(wait)? else { return Ok(Input::End) };
         let last = polled.spans.iter().map(|s| s.offset).chain(polled.bad.iter().map(|b| b.offset)).max();
@@ -256,6 +260,9 @@ impl Store for StreamStore {
     }
     fn publish(&mut self, name: &str, bytes: &[u8]) -> Result<(), PortError> {
         Ok(self.dir.as_mut().map_or(Ok(()), |dir| dir.publish(name, bytes))?)
+    }
+    fn set_aside(&mut self, name: &str) -> Result<(), PortError> {
+        Ok(self.dir.as_mut().map_or(Ok(()), |dir| dir.set_aside(name))?)
     }
     fn journal(&mut self, name: &str) -> Result<Vec<u8>, PortError> {
         Ok(self.dir.as_ref().map_or(Ok(Vec::new()), |dir| dir.journal(name))?)

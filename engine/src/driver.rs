@@ -81,6 +81,8 @@ pub trait Inlet {
     type Error: std::error::Error;
     /// All partitions, by number.
     fn partitions(&self) -> Vec<Origin>;
+    /// Where the reading of a partition begins, if it is known.
+    fn start(&self, partition: u32) -> Option<i64>;
     /// Waits no longer than `wait` for rows.
     ///
     /// # Errors
@@ -140,6 +142,11 @@ pub trait Store {
     /// # Errors
     /// When it is not durable.
     fn publish(&mut self, name: &str, bytes: &[u8]) -> Result<(), Self::Error>;
+    /// Takes the newest checkpoint, which is damaged, out of the way.
+    ///
+    /// # Errors
+    /// When it can't be.
+    fn set_aside(&mut self, name: &str) -> Result<(), Self::Error>;
     /// The journal.
     ///
     /// # Errors
@@ -215,6 +222,8 @@ pub enum Notice {
     },
     /// A checkpoint could not be made; it is tried again.
     NoCheckpoint(String),
+    /// Checkpoints are made again.
+    CheckpointRecovered,
     /// The journal could not be written, so time does not move by the clock.
     NoJournal(String),
     /// Offsets could not be committed; nothing depends on them.
@@ -264,6 +273,7 @@ impl fmt::Display for Notice {
                 )
             }
             Notice::NoCheckpoint(why) => write!(f, "no checkpoint could be made, trying again: {why}"),
+            Notice::CheckpointRecovered => write!(f, "checkpoints are made again"),
             Notice::NoJournal(why) => {
                 write!(f, "the journal can't be written, the clock moves nothing: {why}")
             }
@@ -376,6 +386,10 @@ pub fn recover<I: std::error::Error, O: std::error::Error, S: Store>(
         }
         match (kept, first) {
             (Some(checkpoint), passed_over) => {
+                if passed_over.is_some() {
+                    // Else the next checkpoint would push the good one out.
+                    store.set_aside(&name).map_err(DriverError::Store)?;
+                }
                 all.insert(origin, Kept { checkpoint, passed_over });
             }
             (None, Some(source)) => return Err(DriverError::Checkpoint { partition: name, source }),
@@ -398,6 +412,8 @@ struct Partition {
     applied: [u64; 2],
     journal_bytes: u64,
     spill: Spill,
+    /// Spills that the newest checkpoint no longer needs, and those that the one before doesn't either.
+    drained: [Vec<u64>; 2],
     /// Changed since the last checkpoint.
     dirty: bool,
     /// When rows last came.
@@ -432,11 +448,17 @@ pub struct Driver<I: Inlet, O: Outlet, S: Store, C: Clock> {
     again: Vec<(Duration, u64)>,
     acks: Vec<Ack>,
     stalled: bool,
+    /// It was told that no checkpoint could be made.
+    unsaved: bool,
+    /// It was told that the journal can't be written.
+    mute: bool,
     held_back: bool,
     last_ack: Duration,
     next_checkpoint: Duration,
     next_tick: Duration,
     homes: BTreeMap<String, u32>,
+    /// Groups of each member.
+    groups_of: BTreeMap<String, Vec<usize>>,
     /// Declared tags that a `gap` rule watches and that were not seen yet, with when that becomes a fault.
     unseen: Vec<(String, Duration)>,
     /// How many operational events were told.
@@ -500,21 +522,39 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             again: Vec::new(),
             acks: Vec::new(),
             stalled: false,
+            unsaved: false,
+            mute: false,
             held_back: false,
             last_ack: now,
             next_checkpoint: now + settings.checkpoint_every,
             next_tick: now + CLOCK_EVERY,
             homes: BTreeMap::new(),
+            groups_of: BTreeMap::new(),
             unseen: Vec::new(),
             told: 0,
             notices: Vec::new(),
             tallies: Tallies::default(),
         };
+        for (i, group) in driver.plan.groups.iter().enumerate() {
+            for member in &group.raw.members {
+                driver.groups_of.entry(member.clone()).or_default().push(i);
+            }
+        }
         let due = |max: i64| now + CLOCK_EVERY + Duration::from_nanos(max.unsigned_abs());
         driver.unseen = driver.plan.watched().into_iter().map(|(tag, max)| (tag, due(max))).collect();
         for number in 0..driver.origins.len() as u32 {
-            if driver.kept.contains_key(&driver.origins[number as usize]) {
+            let start = driver.inlet.start(number);
+            if driver.kept.contains_key(&driver.origins[number as usize])
+                || start.is_some() && driver.store.keeps()
+            {
                 driver.open(number)?;
+            }
+            // Where a stream begins is kept from the first moment on: "latest" is somewhere else at the next start.
+            if let Some(p) = driver.partitions.get_mut(&number)
+                && let Some(start) = start.filter(|start| *start > p.next.offset)
+            {
+                p.next = Place { offset: start, index: 0 };
+                (p.dirty, driver.next_checkpoint) = (true, now);
             }
         }
         Ok(driver)
@@ -619,9 +659,14 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         for number in numbers {
             if let Err(error) = self.publish(number) {
                 self.tallies.failures += 1;
-                self.notices.push(Notice::NoCheckpoint(error.to_string()));
+                if !std::mem::replace(&mut self.unsaved, true) {
+                    self.notices.push(Notice::NoCheckpoint(error.to_string()));
+                }
                 return Ok(false);
             }
+        }
+        if std::mem::take(&mut self.unsaved) {
+            self.notices.push(Notice::CheckpointRecovered);
         }
         let next = self.partitions.values().map(|p| (p.origin.clone(), p.next.offset)).collect();
         if let Err(error) = self.inlet.commit(&next, false) {
@@ -688,6 +733,7 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             applied: [0; 2],
             journal_bytes: 0,
             spill: Spill::default(),
+            drained: [Vec::new(), Vec::new()],
             dirty: false,
             heard: self.clock.elapsed(),
             origin,
@@ -862,9 +908,12 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
                 }
             }
             if let Err(error) = self.write(number, Content::ClockTick { time: now }) {
-                self.notices.push(Notice::NoJournal(error.to_string()));
+                if !std::mem::replace(&mut self.mute, true) {
+                    self.notices.push(Notice::NoJournal(error.to_string()));
+                }
                 return Ok(());
             }
+            self.mute = false;
             self.send(number)?;
         }
         self.tell_unseen(now)
@@ -919,6 +968,7 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             self.send(*first)?;
         }
         let until = self.clock.elapsed() + END_WAIT;
+        self.unspill()?;
         while !(self.events.is_empty() && self.bulk.is_empty()) {
             if self.clock.elapsed() >= until {
                 return Err(DriverError::Unacknowledged { outputs: self.events.len() + self.bulk.len() });
@@ -1018,6 +1068,7 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             }
             let drained = self.partitions.get_mut(&number).filter(|p| !spilled(p));
             if let Some(p) = drained {
+                p.drained[0].push(p.spill.generation);
                 p.spill = Spill { generation: p.spill.generation + 1, from: 0, to: 0 };
                 p.dirty = true;
             }
@@ -1134,17 +1185,21 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         self.tallies.checkpoints += 1;
         self.tallies.checkpoint_bytes += bytes.len() as u64;
         p.applied = [p.pipeline.applied(), p.applied[0]];
-        if p.spill.generation > 0 {
-            self.store.forget(&p.name, p.spill.generation - 1)?;
+        // The checkpoint before the newest may still be needed, and its spill with it.
+        for generation in std::mem::take(&mut p.drained[1]) {
+            self.store.forget(&p.name, generation)?;
         }
+        p.drained[1] = std::mem::take(&mut p.drained[0]);
         if p.journal_bytes > JOURNAL_BYTES {
             // The checkpoint before the newest may still be needed.
             let text = self.store.journal(&p.name)?;
-            let records = journal::parse(&text).unwrap_or_default();
-            let needed = records.iter().filter(|r| r.entry.number > p.applied[1]);
-            let tail: Vec<u8> = needed.flat_map(Record::line).collect();
-            self.store.trim(&p.name, &tail)?;
-            p.journal_bytes = tail.len() as u64;
+            // One that can't be read is left for a person to look at.
+            if let Ok(records) = journal::parse(&text) {
+                let needed = records.iter().filter(|r| r.entry.number > p.applied[1]);
+                let tail: Vec<u8> = needed.flat_map(Record::line).collect();
+                self.store.trim(&p.name, &tail)?;
+                p.journal_bytes = tail.len() as u64;
+            }
         }
         Ok(())
     }

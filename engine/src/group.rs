@@ -94,6 +94,8 @@ pub(crate) struct Saved {
     severity: String,
     life: [u64; 4],
     closed: Option<i64>,
+    held: bool,
+    split: bool,
     memory: Vec<u8>,
 }
 
@@ -259,6 +261,8 @@ impl Group {
             let before = if ended { p } else { p.saturating_sub(self.plan.grace) };
             self.tick(self.leap(k, before.min(bound).saturating_sub(1)), out);
         }
+        let before = if ended { p } else { p.saturating_sub(self.plan.grace) };
+        self.expire(before.min(bound), out);
     }
 
     /// Tick `k` is due; a signal that is held by command says nothing at its ticks, so of those up to `until` only the
@@ -281,7 +285,19 @@ impl Group {
     /// Whether progress `p` closes no tick.
     #[inline]
     pub(crate) fn nothing_past(&mut self, p: i64) -> bool {
-        self.is_quiet(p) || self.next_tick().is_none_or(|k| p <= k.saturating_add(self.plan.grace))
+        let later = |at: i64| p <= at.saturating_add(self.plan.grace);
+        if self.is_quiet(p) {
+            return true;
+        }
+        self.deadline().is_none_or(later)
+            && self.next_tick().is_none_or(|k| p <= k.saturating_add(self.plan.grace))
+    }
+
+    /// When its alert is due.
+    #[inline]
+    fn deadline(&self) -> Option<i64> {
+        self.terms?;
+        bytemuck::cast::<_, Life>(self.memory.life).deadline()
     }
 
     /// Whether nothing is past at progress `p`, because a member was heard only just before.
@@ -295,12 +311,17 @@ impl Group {
         if !std::mem::take(&mut self.touched) {
             return None;
         }
-        let k = self.next_tick()?;
+        let k = self.next_tick().into_iter().chain(self.deadline()).min()?;
         let wake = self.memory.heard.map_or(k, |h| h.max(k)).saturating_add(self.plan.grace);
         (wake < self.noted).then(|| {
             self.noted = wake;
             wake
         })
+    }
+
+    /// The wake-up that was noted.
+    pub(crate) fn noted(&self) -> Option<i64> {
+        (self.noted != i64::MAX).then_some(self.noted)
     }
 
     /// Its noted wake-up has come.
@@ -413,7 +434,7 @@ impl Group {
         let eligible = panel.iter().any(|m| m.eligible);
         let unheard = self.memory.state == State::Unknown && !self.memory.released && !any;
         if !eligible && (self.memory.state == State::Failed || unheard) {
-            return;
+            return self.expire(k, out);
         }
         self.memory.released = false;
         let vote = self.voter.vote(&Panel { t_ns: k, members: panel, model: None });
@@ -626,19 +647,29 @@ impl Group {
             State::Degraded | State::Failed => Flag::Fail,
             State::Unknown | State::Held => Flag::NotEvaluated,
         };
+        self.expire(k, out);
         let mut life: Life = bytemuck::cast(self.memory.life);
-        let mut changes = Vec::new();
-        while life.deadline().is_some_and(|d| d < k) {
-            changes.push(life.expire());
-        }
-        changes.extend(life.apply(&terms, flag, k));
+        let change = life.apply(&terms, flag, k);
         self.memory.life = bytemuck::cast(life);
-        let severity = self.plan.raw.alert.as_ref().map_or("info", |a| a.severity.name());
-        for change in changes {
-            let id = &self.plan.raw.id;
-            let owner = alert::Owner { rule: id, digest: &self.plan.digest, severity };
-            out.events.push(alert::event(owner, id, change, None, None));
+        self.tell(change, out);
+    }
+
+    /// Does what is due before `before` for its alert: a silent signal has no tick that would.
+    fn expire(&mut self, before: i64, out: &mut Outputs) {
+        while self.deadline().is_some_and(|d| d < before) {
+            let mut life: Life = bytemuck::cast(self.memory.life);
+            let change = life.expire();
+            self.memory.life = bytemuck::cast(life);
+            self.touched = true;
+            self.tell(Some(change), out);
         }
+    }
+
+    fn tell(&self, change: Option<alert::Change>, out: &mut Outputs) {
+        let severity = self.plan.raw.alert.as_ref().map_or("info", |a| a.severity.name());
+        let id = &self.plan.raw.id;
+        let owner = alert::Owner { rule: id, digest: &self.plan.digest, severity };
+        out.events.extend(change.map(|change| alert::event(owner, id, change, None, None)));
     }
 
     /// Takes the signal out of service, or puts it back; acts at the last closed tick.
@@ -708,6 +739,19 @@ impl Group {
         self.memory.split
     }
 
+    /// Takes over from a group of the same name what no configuration may undo: what a person held stays held, and what is
+    /// split stays failed.
+    pub(crate) fn carry(&mut self, old: &Saved) {
+        (self.memory.held_by_command, self.memory.split) = (old.held, old.split);
+        self.memory.closed = old.closed.filter(|_| old.held || old.split);
+        match (old.held, old.split) {
+            (true, _) => self.memory.state = State::Held,
+            (false, true) => self.memory.state = State::Failed,
+            (false, false) => {}
+        }
+        self.next = None;
+    }
+
     pub(crate) fn counts(&self) -> FlagCounts {
         self.memory.counts
     }
@@ -742,6 +786,8 @@ impl Group {
             severity: self.plan.raw.alert.as_ref().map_or("info", |a| a.severity.name()).into(),
             life: self.memory.life,
             closed: self.memory.closed,
+            held: self.memory.held_by_command,
+            split: self.memory.split,
             memory: postcard::to_stdvec(&self.memory)?,
         })
     }

@@ -21,6 +21,9 @@ use std::sync::Arc;
 
 mod express;
 
+/// Wake-ups that may be there beside two for each tag and group.
+const WAKES_SLACK: usize = 1_024;
+
 /// One partition of the stream.
 pub struct Pipeline {
     plan: Arc<Plan>,
@@ -88,6 +91,8 @@ struct Work {
     released: Vec<Released>,
     entries: Vec<(u32, u32, Entry)>,
     touched: Vec<u32>,
+    /// Tags of which a row began to wait.
+    holding: Vec<u32>,
     /// The same rows, by tag.
     runs: Vec<Run>,
     at: Vec<u32>,
@@ -516,7 +521,8 @@ impl Pipeline {
 
     #[inline]
     fn admit(&mut self, row: &Row, out: &mut Outputs) {
-        let delayed = self.plan.time.max_delay > 0;
+        // Rows may be held still from a configuration that delayed them.
+        let delayed = self.plan.time.max_delay > 0 || !self.held.is_empty();
         if delayed {
             self.release_past(row.tag, out);
         }
@@ -547,6 +553,7 @@ impl Pipeline {
         }
         self.arrivals += 1;
         let arrival = self.arrivals;
+        self.work.holding.push(row.tag);
         let waiting = self.held.entry(row.tag).or_default();
         let at = waiting.partition_point(|(h, _)| h.ts <= row.ts);
         waiting.insert(at, (*row, arrival));
@@ -605,10 +612,11 @@ impl Pipeline {
         for &tag in tags {
             let heard = self.tags[tag as usize].heard;
             if let Some(waiting) = self.held.get(&tag) {
+                // In time order, so the first that is not past ends it.
                 due.extend(
                     waiting
                         .iter()
-                        .filter(|(h, _)| self.ended || self.passed(h.ts, heard))
+                        .take_while(|(h, _)| self.ended || self.passed(h.ts, heard))
                         .map(|(h, a)| (h.ts, *a, tag)),
                 );
             }
@@ -745,17 +753,13 @@ impl Pipeline {
     /// Notes when progress alone would do something to the tags and groups of this batch.
     fn arm(&mut self, _out: &mut Outputs) {
         let grace = self.plan.time.grace;
-        let delayed = self.plan.time.max_delay > 0;
-        if self.timed || delayed {
+        if self.timed || !self.work.holding.is_empty() || !self.held.is_empty() {
             let touched = std::mem::take(&mut self.work.touched);
             for &tag in &touched {
                 self.arm_tag(tag, grace);
             }
-            if delayed {
-                let waiting: Vec<u32> = self.held.keys().copied().collect();
-                for tag in waiting {
-                    self.arm_tag(tag, grace);
-                }
+            for tag in std::mem::take(&mut self.work.holding) {
+                self.arm_tag(tag, grace);
             }
             self.work.touched = touched;
         }
@@ -799,8 +803,21 @@ impl Pipeline {
         }
     }
 
+    /// Drops wake-ups that were overtaken by sooner ones, when there are many: a tag and a group have one that counts.
+    fn sweep(&mut self) {
+        if self.wakes.len() <= 2 * (self.names.len() + self.groups.len()) + WAKES_SLACK {
+            return;
+        }
+        let tags = self.tags.iter().enumerate().filter(|(_, tag)| tag.wake != i64::MAX);
+        let mut wakes: Vec<_> = tags.map(|(i, tag)| Reverse((tag.wake, 0, i as u32))).collect();
+        let groups = self.groups.iter().enumerate();
+        wakes.extend(groups.filter_map(|(g, group)| Some(Reverse((group.noted()?, 1, g as u32)))));
+        self.wakes = wakes.into();
+    }
+
     /// Does what progress alone makes due: rows first, then timers, then ticks.
     fn settle(&mut self, out: &mut Outputs) {
+        self.sweep();
         loop {
             let Some(p) = self.progress() else { return };
             let (mut tags, mut groups) = (Vec::new(), Vec::new());
@@ -810,9 +827,12 @@ impl Pipeline {
                 }
                 self.wakes.pop();
                 if kind == 0 {
-                    self.tags[i as usize].wake = i64::MAX;
-                    tags.push(i);
-                } else {
+                    // One that was overtaken by a sooner one says nothing.
+                    if self.tags[i as usize].wake == wake {
+                        self.tags[i as usize].wake = i64::MAX;
+                        tags.push(i);
+                    }
+                } else if self.groups[i as usize].noted() == Some(wake) {
                     groups.push(i as usize);
                 }
             }
@@ -972,7 +992,10 @@ impl Pipeline {
         for old in &saved.groups {
             match pipeline.groups.iter_mut().find(|g| g.plan.raw.id == old.id) {
                 Some(group) if group.plan.digest == old.digest => group.load(old).map_err(unreadable)?,
-                Some(_) => old.abandon("rule changed", out),
+                Some(group) => {
+                    old.abandon("rule changed", out);
+                    group.carry(old);
+                }
                 None => old.abandon("rule removed", out),
             }
         }
@@ -1010,7 +1033,8 @@ impl Pipeline {
             if let Some(at) = at.filter(|_| shape) {
                 let (offset, words) = self.rules[at].place();
                 let words = if same && old.alerts { words + LIFE_WORDS } else { words };
-                for (&tag, record) in records() {
+                // A tag that the rule no longer selects leaves nothing behind: later it begins anew.
+                for (&tag, record) in records().filter(|(tag, _)| self.rules[at].binds(**tag)) {
                     let to = self.store.region(tag, offset, words);
                     to.copy_from_slice(&record[old.offset..old.offset + words]);
                 }

@@ -74,6 +74,8 @@ pub(crate) trait Rule: Send {
     fn save_head(&self) -> Saved;
     /// Takes over what a rule of the same name kept; `tags` gives the new number of each old tag.
     fn load(&mut self, saved: &Saved, tags: &[u32]);
+    /// Whether it judges a tag.
+    fn binds(&self, tag: u32) -> bool;
     /// Where its part of a record begins, and how many words of it are the detector's (with the window's handle).
     fn place(&self) -> (usize, usize);
     /// How many samples a tag's detector still has to see.
@@ -521,6 +523,10 @@ impl<D: Detector> Rule for Typed<D> {
             self.counts = saved.counts;
             self.why = saved.why.iter().map(|(t, w)| (tags[*t as usize], *w)).collect();
         }
+    }
+
+    fn binds(&self, tag: u32) -> bool {
+        self.params(tag).is_some()
     }
 
     fn place(&self) -> (usize, usize) {

@@ -174,8 +174,8 @@ fn open(args: &Args) -> Result<Open, CommandError> {
         checkpoint_every: Duration::from_nanos(run.checkpoint_every.to_ns().unsigned_abs()),
         // A member does not know whether a partition that is silent is still its own.
         clock_ticks: run.clock == ClockSource::Wall && kafka.assign == Assign::All,
-        pending_events: run.pending_events as usize,
-        pending_bulk: run.pending_outputs as usize,
+        pending_events: run.pending_events.get() as usize,
+        pending_bulk: run.pending_outputs.get() as usize,
     };
     if !store.keeps() {
         eprintln!(

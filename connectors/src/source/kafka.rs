@@ -260,6 +260,12 @@ impl KafkaSource {
         &self.names
     }
 
+    /// Where the reading of a partition goes on, if it is known.
+    #[must_use]
+    pub fn next_offset(&self, partition: u32) -> Option<i64> {
+        self.partitions.get(partition as usize)?.next_offset
+    }
+
     /// Records asked for at start that the broker no longer keeps.
     #[must_use]
     pub fn skipped(&self) -> &[Skipped] {

@@ -103,6 +103,18 @@ impl DirStore {
         sync_dir(&self.dir.join(name))
     }
 
+    /// Takes the newest checkpoint, which is damaged, out of the way, for a person to look at.
+    ///
+    /// # Errors
+    /// It can't be renamed.
+    pub fn set_aside(&mut self, name: &str) -> Result<(), StoreError> {
+        let path = self.path(name, "checkpoint");
+        match fs::rename(&path, self.path(name, "checkpoint.damaged")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&path)(error)),
+            _ => sync_dir(&self.dir.join(name)),
+        }
+    }
+
     /// The journal; empty if there is none.
     ///
     /// # Errors

@@ -90,7 +90,11 @@ impl Pipeline {
     /// Whether a batch can go this way.
     pub(super) fn is_usual(&self, flat: &Flat, spans: &[Span]) -> bool {
         let time = &self.plan.time;
-        if time.max_delay > 0 || !flat.refused.is_empty() || flat.ts.len() > u32::MAX as usize {
+        if time.max_delay > 0
+            || !self.held.is_empty()
+            || !flat.refused.is_empty()
+            || flat.ts.len() > u32::MAX as usize
+        {
             return false;
         }
         if time.max_jump.is_some() && spans.iter().any(|s| s.record_ts.is_none()) {
@@ -148,8 +152,9 @@ impl Pipeline {
             self.work.counts[*tag as usize] = 0;
         }
         refused.sort_unstable_by_key(|(row, _)| *row);
+        let mut places = Places { spans, at: 0, first: 0 };
         for (i, verdict) in refused {
-            let row = placed(flat, i, spans);
+            let row = places.of(flat, i);
             match verdict {
                 Verdict::Late => self.late(&row, out),
                 Verdict::Conflict => self.conflict(&row, out),
@@ -399,17 +404,24 @@ fn admit_one(
     }
 }
 
-/// The row of a slot, with its place in the log.
-fn placed(flat: &Flat, i: usize, spans: &[Span]) -> Row {
-    let at = flat.row.get(i).map_or(i, |row| *row as usize);
-    let row = Sorted::new(flat.ts[i], flat.value[i], i as u32, flat.class[i]).whole(flat.tag[i], flat);
-    let mut first = 0;
-    for (k, span) in spans.iter().enumerate() {
-        if at - first < span.rows || k + 1 == spans.len() {
-            let index = span.first_index.wrapping_add((at - first) as u32);
-            return Row { offset: span.offset, index, ..row };
+/// Finds the places of slots in the log; slots come in ascending order.
+struct Places<'a> {
+    spans: &'a [Span],
+    at: usize,
+    /// Rows before the span at hand.
+    first: usize,
+}
+
+impl Places<'_> {
+    fn of(&mut self, flat: &Flat, i: usize) -> Row {
+        let at = flat.row.get(i).map_or(i, |row| *row as usize);
+        while self.at + 1 < self.spans.len() && at - self.first >= self.spans[self.at].rows {
+            self.first += self.spans[self.at].rows;
+            self.at += 1;
         }
-        first += span.rows;
+        let row = Sorted::new(flat.ts[i], flat.value[i], i as u32, flat.class[i]).whole(flat.tag[i], flat);
+        let Some(span) = self.spans.get(self.at) else { return row };
+        let index = span.first_index.wrapping_add((at - self.first) as u32);
+        Row { offset: span.offset, index, ..row }
     }
-    row
 }

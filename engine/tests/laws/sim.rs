@@ -93,6 +93,9 @@ impl Inlet for SimInlet {
     fn partitions(&self) -> Vec<Origin> {
         self.world.logs.iter().map(|(origin, _)| origin.clone()).collect()
     }
+    fn start(&self, partition: u32) -> Option<i64> {
+        Some(self.at[partition as usize] as i64)
+    }
     fn poll(&mut self, _wait: Duration) -> Result<Input, Fault> {
         let world = self.world.clone();
         world.call(|| {
@@ -225,6 +228,10 @@ impl Store for SimStore {
             kept.push_front(bytes.to_vec());
             kept.truncate(2);
         })
+    }
+    fn set_aside(&mut self, name: &str) -> Result<(), Fault> {
+        self.0.checkpoints.borrow_mut().get_mut(name).and_then(VecDeque::pop_front);
+        Ok(())
     }
     fn journal(&mut self, name: &str) -> Result<Vec<u8>, Fault> {
         Ok(self.0.journals.borrow().get(name).cloned().unwrap_or_default())
