@@ -119,7 +119,15 @@ impl Inlet for KafkaInlet {
     }
 
     fn at_end(&mut self, partition: u32) -> Option<bool> {
-        self.source.at_end(partition, AT_END_WAIT)
+        let answer = self.source.at_end(partition, AT_END_WAIT);
+        if answer.is_some() {
+            self.source.forget_error();
+        }
+        answer
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.source.last_error().map(str::to_owned)
     }
 
     fn commit(&mut self, next: &BTreeMap<Origin, i64>, wait: bool) -> Result<(), PortError> {

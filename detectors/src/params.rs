@@ -31,6 +31,12 @@ pub enum ParamError {
         /// Upper limit as written.
         hi: f64,
     },
+    /// Not a lower and an upper one.
+    #[error("must be two, `[lo, hi]`, got {got}")]
+    NotTwo {
+        /// How many were written.
+        got: usize,
+    },
     /// Two ordered limits the wrong way round.
     #[error("`{lower}` = {low} must not exceed `{upper}` = {high}")]
     Inverted {
@@ -187,7 +193,7 @@ impl JsonSchema for Finite {
 
 /// Lower and upper limit, written `[lo, hi]`. Invariant: `lo <= hi`, neither is NaN; either may be infinite.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "[f64; 2]", into = "[f64; 2]")]
+#[serde(try_from = "Vec<f64>", into = "[f64; 2]")]
 pub struct Limits {
     lo: f64,
     hi: f64,
@@ -230,11 +236,23 @@ impl Limits {
     }
 }
 
-impl TryFrom<[f64; 2]> for Limits {
+impl TryFrom<Vec<f64>> for Limits {
     type Error = ParamError;
-    fn try_from([lo, hi]: [f64; 2]) -> Result<Self, ParamError> {
-        Self::new(lo, hi)
+    fn try_from(written: Vec<f64>) -> Result<Self, ParamError> {
+        match written[..] {
+            [lo, hi] => Self::new(lo, hi),
+            _ => Err(ParamError::NotTwo { got: written.len() }),
+        }
     }
+}
+
+/// Two of something, exactly: a third would be forgotten without a word.
+pub(crate) fn two<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Option<[T; 2]>, D::Error> {
+    let Some(written) = Option::<Vec<T>>::deserialize(from)? else { return Ok(None) };
+    let got = written.len();
+    written.try_into().map(Some).map_err(|_| de::Error::custom(ParamError::NotTwo { got }))
 }
 
 impl From<Limits> for [f64; 2] {

@@ -90,6 +90,8 @@ pub trait Inlet {
     fn poll(&mut self, wait: Duration) -> Result<Input, Self::Error>;
     /// Whether everything in the partition has been read, as its broker says just now; none when it does not answer.
     fn at_end(&mut self, partition: u32) -> Option<bool>;
+    /// Why nothing comes, if the source is in trouble.
+    fn trouble(&self) -> Option<String>;
     /// Tells the broker what was read, for people and lag monitors; nothing depends on it.
     fn commit(&mut self, next: &BTreeMap<Origin, i64>, wait: bool) -> Result<(), Self::Error>;
 }
@@ -228,6 +230,24 @@ pub enum Notice {
     NoJournal(String),
     /// Offsets could not be committed; nothing depends on them.
     NoCommit(String),
+    /// A partition begins without a checkpoint.
+    Begins {
+        /// The partition.
+        partition: String,
+        /// Where.
+        next: Place,
+    },
+    /// Records or rows were refused: how many since the last such notice, and the first of them.
+    DeadLetters {
+        /// How many.
+        count: u64,
+        /// Code and reason of the first.
+        first: String,
+    },
+    /// The source does not answer.
+    SourceAway(String),
+    /// It answers again.
+    SourceBack,
     /// A sink does not take what it gets; the first reason, then silence until it recovers.
     SinkStalled(String),
     /// It takes it again.
@@ -278,6 +298,12 @@ impl fmt::Display for Notice {
                 write!(f, "the journal can't be written, the clock moves nothing: {why}")
             }
             Notice::NoCommit(why) => write!(f, "offsets could not be committed: {why}"),
+            Notice::Begins { partition, next } => {
+                write!(f, "{partition} has no checkpoint and begins at offset {}", next.offset)
+            }
+            Notice::DeadLetters { count, first } => write!(f, "{count} refused, the first: {first}"),
+            Notice::SourceAway(why) => write!(f, "the source does not answer, waiting for it: {why}"),
+            Notice::SourceBack => write!(f, "the source answers again"),
             Notice::SinkStalled(why) => write!(f, "a sink does not take outputs, they are kept: {why}"),
             Notice::SinkRecovered => write!(f, "the sink takes outputs again"),
             Notice::GivenUp(why) => write!(f, "an output was given up: {why}"),
@@ -337,6 +363,12 @@ pub enum DriverError<I: std::error::Error, O: std::error::Error, S: std::error::
         partition: String,
         /// What is wrong.
         source: JournalError,
+    },
+    /// The last checkpoint could not be made.
+    #[error("no checkpoint could be made: {reason}; the next start goes on from the one before")]
+    NoCheckpoint {
+        /// What the store said.
+        reason: String,
     },
     /// Outputs were not acknowledged in time, so the last checkpoint is an older one.
     #[error(
@@ -448,6 +480,17 @@ pub struct Driver<I: Inlet, O: Outlet, S: Store, C: Clock> {
     again: Vec<(Duration, u64)>,
     acks: Vec<Ack>,
     stalled: bool,
+    /// Why the last checkpoint could not be made.
+    failure: Option<String>,
+    /// When a source in trouble is asked again.
+    next_probe: Duration,
+    /// The broker did not answer when it was last asked.
+    unanswered: bool,
+    /// Since when the source is in trouble, and whether it was told.
+    away: Option<(Duration, bool)>,
+    /// Refused since it was last told: how many, and the first.
+    refused: (u64, String),
+    next_refused: Duration,
     /// It was told that no checkpoint could be made.
     unsaved: bool,
     /// It was told that the journal can't be written.
@@ -522,6 +565,12 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             again: Vec::new(),
             acks: Vec::new(),
             stalled: false,
+            failure: None,
+            next_probe: now,
+            unanswered: false,
+            away: None,
+            refused: (0, String::new()),
+            next_refused: now,
             unsaved: false,
             mute: false,
             held_back: false,
@@ -555,6 +604,7 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             {
                 p.next = Place { offset: start, index: 0 };
                 (p.dirty, driver.next_checkpoint) = (true, now);
+                driver.notices.push(Notice::Begins { partition: p.name.clone(), next: p.next });
             }
         }
         Ok(driver)
@@ -585,6 +635,7 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         }
         self.unspill()?;
         let now = self.clock.elapsed();
+        self.watch(now);
         if self.settings.clock_ticks && now >= self.next_tick {
             self.next_tick = now + CLOCK_EVERY;
             self.tick()?;
@@ -629,7 +680,11 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         }
         let lost = if self.store.keeps() { 0 } else { self.events.len() };
         let left = until.saturating_sub(self.clock.elapsed());
-        if !self.checkpoint(left)? || lost > 0 {
+        let made = self.checkpoint(left)?;
+        if let Some(reason) = self.failure.take().filter(|_| !made) {
+            return Err(DriverError::NoCheckpoint { reason });
+        }
+        if !made || lost > 0 {
             let outputs = self.events.len() + self.bulk.len();
             return Err(DriverError::Unacknowledged { outputs });
         }
@@ -642,6 +697,7 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
     /// When the loop can't go on.
     pub fn checkpoint(&mut self, wait: Duration) -> Result<bool, Failure<I, O, S>> {
         let began = self.clock.elapsed();
+        self.failure = None;
         self.next_checkpoint = began + self.settings.checkpoint_every;
         if !self.partitions.values().any(|p| p.dirty) {
             return Ok(true);
@@ -659,6 +715,7 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         for number in numbers {
             if let Err(error) = self.publish(number) {
                 self.tallies.failures += 1;
+                self.failure = Some(error.to_string());
                 if !std::mem::replace(&mut self.unsaved, true) {
                     self.notices.push(Notice::NoCheckpoint(error.to_string()));
                 }
@@ -848,6 +905,36 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         Ok(())
     }
 
+    /// Tells what a person should know of source and refused rows: at once, then now and then.
+    fn watch(&mut self, now: Duration) {
+        if self.refused.0 > 0 && now >= self.next_refused {
+            let (count, first) = std::mem::take(&mut self.refused);
+            self.notices.push(Notice::DeadLetters { count, first });
+            self.next_refused = now + REFUSED_EVERY;
+        }
+        match (self.inlet.trouble(), self.away) {
+            (Some(_), None) => self.away = Some((now, false)),
+            (Some(why), Some((since, told))) if now >= self.next_probe.max(since + AWAY_AFTER) => {
+                self.next_probe = now + NO_ANSWER_WAIT;
+                // A connection that was idle and closed is no trouble; who answers takes its complaint back.
+                if self.inlet.at_end(0).is_none() && !told {
+                    self.away = Some((since, true));
+                    self.notices.push(Notice::SourceAway(why));
+                }
+            }
+            (Some(_), Some(_)) => {}
+            (None, Some((_, told))) => {
+                self.away = None;
+                // Who sends to the source needs a while too: what was kept back is no silence.
+                self.next_tick = self.next_tick.max(now + AFTER_OUTAGE);
+                if told {
+                    self.notices.push(Notice::SourceBack);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
     /// Tells something about the program's own work as an event and as a notice; only so many, then that there are more.
     fn report(&mut self, at: i64, code: &str, subject: &str, notice: Notice) {
         self.told += 1;
@@ -899,11 +986,16 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         let numbers: Vec<u32> = self.partitions.iter().filter(|(_, p)| due(p)).map(|(n, _)| *n).collect();
         for number in numbers {
             match self.inlet.at_end(number) {
+                Some(_) if std::mem::take(&mut self.unanswered) => {
+                    self.next_tick = self.clock.elapsed() + AFTER_OUTAGE;
+                    return Ok(());
+                }
                 Some(true) => {}
                 Some(false) => continue,
                 // Nor will it answer for the others; each question costs time that rows may need.
                 None => {
                     self.next_tick = self.clock.elapsed() + NO_ANSWER_WAIT;
+                    self.unanswered = true;
                     return Ok(());
                 }
             }
@@ -998,6 +1090,12 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             self.last_ack = self.clock.elapsed();
         }
         for message in std::mem::take(&mut self.messages) {
+            if message.channel == Channel::DeadLetters {
+                if self.refused.0 == 0 {
+                    self.refused.1 = describe(&message);
+                }
+                self.refused.0 += 1;
+            }
             if message.channel == Channel::Events {
                 self.add_event(number, message);
             } else {
@@ -1251,6 +1349,16 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
     }
 }
 
+/// Code, reason and place of a dead letter, for a reader.
+fn describe(letter: &Message) -> String {
+    let header = |name: &str| {
+        let found = letter.headers.iter().find(|(n, _)| n == name);
+        found.map_or("", |(_, value)| std::str::from_utf8(value).unwrap_or(""))
+    };
+    let (topic, partition, offset) = (header("topic"), header("partition"), header("offset"));
+    format!("{} ({}) at {topic}-{partition} offset {offset}", header("reason"), header("code"))
+}
+
 /// Gathers readings so that those of one metric stand together.
 #[derive(Default)]
 struct Readings {
@@ -1333,6 +1441,12 @@ impl Readings {
 const TOLD: usize = 1_000;
 /// Between looks at the clock.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
+/// Between notices of refused rows.
+const REFUSED_EVERY: Duration = Duration::from_secs(60);
+/// A source in trouble for so long is told.
+const AWAY_AFTER: Duration = Duration::from_secs(10);
+/// How long the clock waits after an outage, so that those who send can catch up.
+const AFTER_OUTAGE: Duration = Duration::from_secs(15);
 /// Until the next look when no broker answered.
 const NO_ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// How long a checkpoint waits for bulk outputs before it is put off.

@@ -67,6 +67,9 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
             f.good + f.suspect,
             f.suspect
         );
+        for member in group.raw.members.iter().filter(|m| !pipeline.has_heard(m)) {
+            println!("    member {member}: no row came  <- misspelt?");
+        }
     }
     Ok(())
 }

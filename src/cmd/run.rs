@@ -13,7 +13,7 @@ use engine::control::{Tray, desk};
 use engine::driver::{Driver, Kept, Notice, Origin, Settings, Store, recover};
 use engine::metrics::Board;
 use server::Server;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ pub struct Args {
 }
 
 /// How long a stop waits for the sinks.
-const STOP_WAIT: Duration = Duration::from_secs(10);
+const STOP_WAIT: Duration = Duration::from_secs(5);
 
 /// Runs until the end of the input, or an interrupt; a second interrupt ends the process at once.
 ///
@@ -87,6 +87,12 @@ pub fn stream(args: &Args) -> Result<Summary, CommandError> {
             shown = Some(Instant::now());
             board.put(driver.readout());
         }
+    }
+    if more {
+        eprintln!(
+            "truegauge: stopping: waiting up to {} s for the sinks; a second signal ends at once",
+            STOP_WAIT.as_secs()
+        );
     }
     // Who waits for an answer hears that the stream has ended.
     drop(tray);
@@ -204,7 +210,7 @@ fn tell(notices: &[Notice]) {
 /// A flag that the first interrupt sets; the second ends the process.
 pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>, CommandError> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register_conditional_shutdown(signal, 1, stop.clone())
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
             .map_err(|source| CommandError::Io { path: "interrupt".into(), source })?;

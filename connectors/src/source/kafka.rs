@@ -291,6 +291,11 @@ impl KafkaSource {
         Some(state.next_offset.map_or(low == high, |next| next >= high))
     }
 
+    /// Forgets the last complaint, because a broker has answered since.
+    pub fn forget_error(&mut self) {
+        self.last_error = None;
+    }
+
     /// Commits the next offset to read of each partition; with `wait` until the broker has it.
     ///
     /// # Errors

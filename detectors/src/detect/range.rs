@@ -6,7 +6,7 @@
 //! Source: QARTOD gross range test; unlike common implementations, swapped limits are refused, not sorted.
 
 use crate::detect::{Columns, Detector, Plain, Stage, cell, in_cell};
-use crate::params::{Limits, ParamError, checked_at_parse};
+use crate::params::{Limits, ParamError, checked_at_parse, two};
 use crate::sample::{Flag, Samples, Verdicts};
 use bytemuck::{Pod, Zeroable};
 use schemars::JsonSchema;
@@ -40,10 +40,10 @@ checked_at_parse!(RangeRaw);
 #[serde(deny_unknown_fields)]
 pub struct RangeColumns {
     /// Columns of the `fail` limits.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "two")]
     pub fail: Option<[String; 2]>,
     /// Columns of the `suspect` limits.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "two")]
     pub suspect: Option<[String; 2]>,
 }
 

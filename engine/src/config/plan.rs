@@ -76,8 +76,8 @@ pub enum ConfigError {
         /// The nearest known name.
         nearest: Option<String>,
     },
-    /// With a catalogue, a rule that selects nothing.
-    #[error("rule `{rule}` selects no tag of the catalogue: {patterns:?}")]
+    /// A rule without a pattern, or with a catalogue one that selects nothing.
+    #[error("rule `{rule}` selects no tag{}", if patterns.is_empty() { ": `tags` is empty".into() } else { format!(" of the catalogue: {patterns:?}") })]
     SelectsNothing {
         /// The rule.
         rule: String,
@@ -488,6 +488,9 @@ fn check_rule(rule: &RuleRaw, catalogue: Option<&Catalogue>) -> Result<(), Confi
             }
             Ok(())
         }
+    }
+    if rule.tags.is_empty() {
+        return Err(ConfigError::SelectsNothing { rule: rule.id.clone(), patterns: Vec::new() });
     }
     if let Some(catalogue) = catalogue {
         for pattern in rule.tags.iter().filter(|p| !p.contains(['*', '?'])) {

@@ -131,6 +131,9 @@ impl Inlet for SimInlet {
         let (log, at) = (&self.world.logs[partition as usize].1, self.at[partition as usize]);
         Some(log.get(at).is_none_or(|r| r.arrives > self.world.now.get()))
     }
+    fn trouble(&self) -> Option<String> {
+        self.world.is_away().then(|| "no route to host".into())
+    }
     fn commit(&mut self, next: &BTreeMap<Origin, i64>, _wait: bool) -> Result<(), Fault> {
         self.world.call(|| self.world.committed.borrow_mut().extend(next.clone()))
     }
