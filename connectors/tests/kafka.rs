@@ -2,8 +2,10 @@
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow_ipc::writer::StreamWriter;
 use connectors::{
     BadRecord, Source, SourceError, Span,
     sink::kafka::{KafkaSink, KafkaSinkConfig, Offer, Outcome, TopicKind},
@@ -67,6 +69,36 @@ fn rows_arrays_and_junk_are_all_counted() {
     let start = Offsets::from([(("a".to_owned(), 0), 490), (("a".to_owned(), 1), 500)]);
     let mut again = KafkaSource::open(&config, &start, true).unwrap();
     assert_eq!(read_all(&mut again).rows, BTreeMap::from([(0, 10), (2, 1800)]));
+}
+
+/// Given a record of two batches, when polled, then all its rows come at once: who has read them may go on behind the record.
+#[test]
+fn a_record_of_several_batches_is_read_whole() {
+    let broker = MockBroker::start(&[("a", 1)]).unwrap();
+    let batch = |times: &[i64]| {
+        let columns: [(&str, ArrayRef); 3] = [
+            ("ts", Arc::new(Int64Array::from(times.to_vec()))),
+            ("tag", Arc::new(StringArray::from(vec!["x"; times.len()]))),
+            ("value", Arc::new(Float64Array::from(vec![1.0; times.len()]))),
+        ];
+        RecordBatch::try_from_iter(columns).unwrap()
+    };
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch(&[]).schema()).unwrap();
+    writer.write(&batch(&[1, 2, 3])).unwrap();
+    writer.write(&batch(&[4, 5])).unwrap();
+    let record = writer.into_inner().unwrap();
+    broker.send("a", 0, b"", &record).unwrap();
+    broker.send("a", 0, b"", &record).unwrap();
+    broker.flush().unwrap();
+    let config = config(&broker.brokers(), &["a"], r#","decode":{"ipc":{"ts_unit":"ms"}}"#);
+    let mut source = KafkaSource::open(&config, &Offsets::new(), true).unwrap();
+    for offset in 0..2 {
+        let polled = source.poll(WAIT).unwrap().unwrap();
+        assert_eq!(polled.batch.num_rows(), 5);
+        let places: Vec<_> = polled.spans.iter().map(|s| (s.offset, s.first_index, s.rows)).collect();
+        assert_eq!(places, [(offset, 0, 5)]);
+    }
+    assert!(source.poll(WAIT).unwrap().is_none());
 }
 
 /// Given a consumer group, when read until the end, then the rows are the same.

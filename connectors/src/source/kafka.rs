@@ -516,10 +516,8 @@ impl Sorter<'_> {
                 }
             }
             Decoder::Ipc(decoder) => {
-                let mut batches = Vec::new();
-                let number = partition.rows.partition();
-                decoder.decode(number, payload, ctx, &mut batches);
-                partition.ready.extend(batches);
+                // One record is one `Polled`: its consumer takes the record for read.
+                partition.ready.push_back(decoder.decode(partition.rows.partition(), payload, ctx));
             }
         }
         partition.advance(ctx.offset + 1);
