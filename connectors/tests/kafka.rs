@@ -150,6 +150,26 @@ fn what_cannot_be_read_is_said_at_start() {
     );
 }
 
+/// Given a checkpoint behind the end of the log, when opened, then it is refused; one at the end is not.
+#[test]
+fn a_checkpoint_ahead_of_the_log_is_refused() {
+    let broker = MockBroker::start(&[("a", 1)]).unwrap();
+    for i in 0..3 {
+        broker.send("a", 0, b"", format!(r#"{{"ts":{i},"tag":"x","value":1}}"#).as_bytes()).unwrap();
+    }
+    broker.flush().unwrap();
+    let config = config(&broker.brokers(), &["a"], JSON);
+    let at = |offset| Offsets::from([(("a".to_owned(), 0), offset)]);
+    for until_end in [true, false] {
+        assert!(KafkaSource::open(&config, &at(3), until_end).is_ok());
+        let error = KafkaSource::open(&config, &at(77), until_end).err().unwrap();
+        assert!(matches!(error, SourceError::Kafka { .. }));
+        let text = error.to_string();
+        let parts = ["a-0", "offset 77", "ends at 3", "ahead of the log", "empty state directory"];
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+}
+
 /// Given messages sent through the sink, when its topic is read, then they are there with headers.
 #[test]
 fn what_the_sink_sends_can_be_read() {

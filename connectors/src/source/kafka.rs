@@ -222,7 +222,8 @@ impl KafkaSource {
     /// With `until_end` the input ends at what the topics held at this moment.
     ///
     /// # Errors
-    /// A refused setting, no broker within `connect_timeout`, a topic that is not there.
+    /// A refused setting, no broker within `connect_timeout`, a topic that is not there, an offset of `start` beyond
+    /// the end of its partition.
     pub fn open(config: &KafkaConfig, start: &Offsets, until_end: bool) -> Result<Self, SourceError> {
         let decoder = match &config.decode {
             DecodeConfig::Json(mapping) => Decoder::Json(Box::new(JsonDecoder::new(mapping)?)),
@@ -309,6 +310,14 @@ impl KafkaSource {
                     .consumer
                     .fetch_watermarks(topic, *number, config.connect_timeout.get())
                     .map_err(failed("ask for the offsets of a partition"))?;
+                if let Some(wanted) = wanted.filter(|wanted| *wanted > high) {
+                    let action = "begin at the checkpoint";
+                    let reason = format!(
+                        "{topic}-{number}: the checkpoint is ahead of the log: it goes on at offset {wanted}, the log ends at {high}; \
+                         was the topic made anew? begin with an empty state directory, or give the topic its records back"
+                    );
+                    return Err(SourceError::Kafka { action, reason });
+                }
                 if let Some(wanted) = wanted.filter(|wanted| *wanted < low) {
                     let partition = u32::try_from(i).unwrap_or(u32::MAX);
                     self.skipped.push(Skipped { partition, wanted, oldest: low });
