@@ -87,6 +87,11 @@ impl Recorder {
         start: impl Fn(&(String, i32)) -> Option<Vec<u8>>,
     ) -> Result<Self, SinkError> {
         fs::create_dir_all(dir).map_err(at(dir))?;
+        // First of all: where there is a recording already, nothing of it is touched.
+        let manifest = Manifest { version: VERSION, partitions: partitions.to_vec() };
+        let path = dir.join(MANIFEST);
+        let text = serde_json::to_vec(&manifest).map_err(|e| encode(&path, &e))?;
+        File::create_new(&path).and_then(|mut file| file.write_all(&text)).map_err(at(&path))?;
         for partition in partitions {
             let path = directory(dir, partition);
             fs::create_dir_all(&path).map_err(at(&path))?;
@@ -97,10 +102,6 @@ impl Recorder {
         }
         let path = dir.join("journal.jsonl");
         let journal = OpenOptions::new().create_new(true).append(true).open(&path).map_err(at(&path))?;
-        let manifest = Manifest { version: VERSION, partitions: partitions.to_vec() };
-        let path = dir.join(MANIFEST);
-        let text = serde_json::to_vec(&manifest).map_err(|e| encode(&path, &e))?;
-        File::create_new(&path).and_then(|mut file| file.write_all(&text)).map_err(at(&path))?;
         Ok(Recorder {
             dir: dir.into(),
             partitions: partitions.to_vec(),
@@ -429,6 +430,19 @@ mod tests {
         }
         assert_eq!(offsets, [0, 1]);
         assert_eq!(source.cut_off().len(), 1);
-        assert!(Recorder::create(dir.path(), &[], |_| None).is_err(), "a recording is never written over");
+    }
+
+    /// Given a directory with a recording, when another is begun in it, then it is refused and the first is as it was.
+    #[test]
+    fn a_recording_is_never_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = [("t".to_owned(), 0)];
+        Recorder::create(dir.path(), &first, |_| Some(b"first".to_vec())).unwrap().finish().unwrap();
+        let manifest = fs::read(dir.path().join(MANIFEST)).unwrap();
+        let both = [("t".to_owned(), 0), ("u".to_owned(), 0)];
+        assert!(Recorder::create(dir.path(), &both, |_| Some(b"second".to_vec())).is_err());
+        assert_eq!(fs::read(dir.path().join("t-0/start")).unwrap(), b"first");
+        assert_eq!(fs::read(dir.path().join(MANIFEST)).unwrap(), manifest);
+        assert!(!dir.path().join("u-0").exists());
     }
 }
