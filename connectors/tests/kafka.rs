@@ -2,7 +2,11 @@
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_ipc::writer::StreamWriter;
@@ -195,4 +199,36 @@ fn what_the_sink_sends_can_be_read() {
         KafkaSource::open(&config(&broker.brokers(), &["alerts"], more), &Offsets::new(), true).unwrap();
     let read = read_all(&mut source);
     assert_eq!((read.rows[&0], read.bad.len()), (500, 0));
+}
+
+/// Given a topic that is not there, when messages are offered to it, then each delivery fails and says the topic; when it is there,
+/// then what is offered again arrives.
+#[test]
+fn a_topic_that_is_not_there_is_waited_for() {
+    let broker = MockBroker::start(&[("alerts", 1)]).unwrap();
+    broker.set_known("alerts", false).unwrap();
+    let quick = [("topic.metadata.propagation.max.ms", "0"), ("topic.metadata.refresh.interval.ms", "100")];
+    let properties = quick.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let settings =
+        KafkaSinkConfig { alerts: Some("alerts".to_owned()), properties, ..KafkaSinkConfig::default() };
+    let sink = KafkaSink::open(&settings, &broker.brokers()).unwrap();
+    let send = |ticket| {
+        assert_eq!(sink.offer(ticket, TopicKind::Alerts, b"", b"{}", &[]).unwrap(), Offer::Queued);
+        let until = Instant::now() + WAIT;
+        loop {
+            if let Some(delivery) = sink.deliveries(Duration::from_millis(50)).pop() {
+                assert_eq!(delivery.ticket, ticket);
+                return delivery.outcome;
+            }
+            assert!(Instant::now() < until, "no word of {ticket}");
+        }
+    };
+    assert!(matches!(send(0), Outcome::Failed(_)));
+    assert!(matches!(send(1), Outcome::Failed(why) if why.contains("alerts")));
+    broker.set_known("alerts", true).unwrap();
+    let until = Instant::now() + WAIT;
+    while send(2) != Outcome::Delivered {
+        assert!(Instant::now() < until, "the topic is back and nothing arrives");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
