@@ -147,11 +147,24 @@ fn what_cannot_be_read_is_said_at_start() {
     assert!(error.to_string().contains("no topic `nope`; the brokers have: a"), "{error}");
     let error = open(&config(&["127.0.0.1:1".to_owned()], &["a"], r#","connect_timeout":"300ms""#));
     assert!(error.to_string().contains("no answer from 127.0.0.1:1"), "{error}");
-    let error = open(&config(&broker.brokers(), &["a"], r#","properties":{"sasl.password":"hush"}"#));
-    assert!(
-        matches!(error, SourceError::Config { field: "properties", .. })
-            && !error.to_string().contains("hush")
-    );
+    for name in [
+        "sasl.username",
+        "sasl.password",
+        "sasl.oauthbearer.config",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.client.credentials.client.secret",
+        "sasl.oauthbearer.assertion.private.key.passphrase",
+        "sasl.oauthbearer.assertion.private.key.pem",
+        "ssl.key.pem",
+        "ssl_key",
+        "ssl.key.password",
+        "ssl.keystore.password",
+    ] {
+        let error =
+            open(&config(&broker.brokers(), &["a"], &format!(r#","properties":{{"{name}":"hush"}}"#)));
+        let refused = matches!(&error, SourceError::Config { field: "properties", got, .. } if got == name);
+        assert!(refused && !error.to_string().contains("hush"), "{name}: {error}");
+    }
 }
 
 /// Given a checkpoint behind the end of the log, when opened, then it is refused; one at the end is not.

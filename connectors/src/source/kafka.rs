@@ -616,7 +616,7 @@ pub(crate) fn client_config(
     client.set_log_level(RDKafkaLogLevel::Emerg);
     client.set("bootstrap.servers", brokers.join(","));
     for (name, value) in properties {
-        if OWN.contains(&name.as_str()) || name.contains("password") || name.contains("secret") {
+        if OWN.contains(&name.as_str()) || is_secret(name) {
             let want = "no setting that has a field of its own, and no secret (see `security`)";
             return Err(SourceError::Config { field: "properties", got: name.clone(), want });
         }
@@ -645,6 +645,22 @@ pub(crate) fn client_config(
         }
     }
     Ok(client)
+}
+
+/// Whether a setting of librdkafka holds a secret. A file that holds one is none.
+fn is_secret(name: &str) -> bool {
+    const PARTS: [&str; 8] = [
+        "password",
+        "passphrase",
+        "secret",
+        "private",
+        "key.pem",
+        "ssl_key",
+        "oauthbearer.config",
+        "oauthbearer.extensions",
+    ];
+    let file = name.ends_with(".file") || name.ends_with(".location");
+    !file && PARTS.iter().any(|part| name.contains(part))
 }
 
 fn failed(action: &'static str) -> impl Fn(rdkafka::error::KafkaError) -> SourceError {
