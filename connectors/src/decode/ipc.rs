@@ -447,7 +447,7 @@ mod tests {
             if cut < n { bytes.truncate(cut); }
             let polled = decode(&IpcMapping::default(), &bytes);
             let (rows, bad) = (polled.batch.num_rows(), polled.bad.len());
-            prop_assert!(if rows > 0 { bad == 0 } else { bad == 1 });
+            prop_assert_eq!(bad, usize::from(rows == 0));
         }
     }
 }
