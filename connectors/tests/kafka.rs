@@ -167,6 +167,39 @@ fn what_cannot_be_read_is_said_at_start() {
     }
 }
 
+/// Given a reader that falls behind what the broker keeps, when it reads on, then what it missed is counted.
+#[test]
+fn what_is_dropped_before_it_is_read_is_counted() {
+    let broker = MockBroker::start(&[("a", 1)]).unwrap();
+    let pad = "x".repeat(900_000);
+    let send = |i: i64| {
+        let row = format!(r#"{{"ts":{i},"tag":"x","value":1,"pad":"{pad}"}}"#);
+        broker.send("a", 0, b"", row.as_bytes()).unwrap();
+        broker.flush().unwrap();
+    };
+    send(0);
+    let more = format!(
+        r#"{JSON},"properties":{{"queued.min.messages":"1","queued.max.messages.kbytes":"1","fetch.message.max.bytes":"1000"}}"#
+    );
+    let mut source =
+        KafkaSource::open(&config(&broker.brokers(), &["a"], &more), &Offsets::new(), false).unwrap();
+    let mut read = Vec::new();
+    let mut read_on = |source: &mut KafkaSource, last: i64| {
+        let until = Instant::now() + WAIT;
+        while read.last() != Some(&last) {
+            assert!(Instant::now() < until, "{read:?}");
+            let polled = source.poll(Duration::from_millis(100)).unwrap().unwrap();
+            read.extend(polled.spans.iter().map(|span| span.offset));
+        }
+        read.clone()
+    };
+    assert_eq!(read_on(&mut source, 0), [0]);
+    (1..20).for_each(send);
+    let read = read_on(&mut source, 19);
+    let missed: i64 = source.skipped().iter().map(|skipped| skipped.oldest - skipped.wanted).sum();
+    assert!(missed > 0 && missed == 20 - read.len() as i64, "{read:?} {:?}", source.skipped());
+}
+
 /// Given a checkpoint behind the end of the log, when opened, then it is refused; one at the end is not.
 #[test]
 fn a_checkpoint_ahead_of_the_log_is_refused() {
