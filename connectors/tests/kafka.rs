@@ -2,8 +2,14 @@
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow_ipc::writer::StreamWriter;
 use connectors::{
     BadRecord, Source, SourceError, Span,
     sink::kafka::{KafkaSink, KafkaSinkConfig, Offer, Outcome, TopicKind},
@@ -69,6 +75,36 @@ fn rows_arrays_and_junk_are_all_counted() {
     assert_eq!(read_all(&mut again).rows, BTreeMap::from([(0, 10), (2, 1800)]));
 }
 
+/// Given a record of two batches, when polled, then all its rows come at once: who has read them may go on behind the record.
+#[test]
+fn a_record_of_several_batches_is_read_whole() {
+    let broker = MockBroker::start(&[("a", 1)]).unwrap();
+    let batch = |times: &[i64]| {
+        let columns: [(&str, ArrayRef); 3] = [
+            ("ts", Arc::new(Int64Array::from(times.to_vec()))),
+            ("tag", Arc::new(StringArray::from(vec!["x"; times.len()]))),
+            ("value", Arc::new(Float64Array::from(vec![1.0; times.len()]))),
+        ];
+        RecordBatch::try_from_iter(columns).unwrap()
+    };
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch(&[]).schema()).unwrap();
+    writer.write(&batch(&[1, 2, 3])).unwrap();
+    writer.write(&batch(&[4, 5])).unwrap();
+    let record = writer.into_inner().unwrap();
+    broker.send("a", 0, b"", &record).unwrap();
+    broker.send("a", 0, b"", &record).unwrap();
+    broker.flush().unwrap();
+    let config = config(&broker.brokers(), &["a"], r#","decode":{"ipc":{"ts_unit":"ms"}}"#);
+    let mut source = KafkaSource::open(&config, &Offsets::new(), true).unwrap();
+    for offset in 0..2 {
+        let polled = source.poll(WAIT).unwrap().unwrap();
+        assert_eq!(polled.batch.num_rows(), 5);
+        let places: Vec<_> = polled.spans.iter().map(|s| (s.offset, s.first_index, s.rows)).collect();
+        assert_eq!(places, [(offset, 0, 5)]);
+    }
+    assert!(source.poll(WAIT).unwrap().is_none());
+}
+
 /// Given a consumer group, when read until the end, then the rows are the same.
 #[test]
 fn a_group_member_reads_the_same_rows() {
@@ -111,11 +147,77 @@ fn what_cannot_be_read_is_said_at_start() {
     assert!(error.to_string().contains("no topic `nope`; the brokers have: a"), "{error}");
     let error = open(&config(&["127.0.0.1:1".to_owned()], &["a"], r#","connect_timeout":"300ms""#));
     assert!(error.to_string().contains("no answer from 127.0.0.1:1"), "{error}");
-    let error = open(&config(&broker.brokers(), &["a"], r#","properties":{"sasl.password":"hush"}"#));
-    assert!(
-        matches!(error, SourceError::Config { field: "properties", .. })
-            && !error.to_string().contains("hush")
+    for name in [
+        "sasl.username",
+        "sasl.password",
+        "sasl.oauthbearer.config",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.client.credentials.client.secret",
+        "sasl.oauthbearer.assertion.private.key.passphrase",
+        "sasl.oauthbearer.assertion.private.key.pem",
+        "ssl.key.pem",
+        "ssl_key",
+        "ssl.key.password",
+        "ssl.keystore.password",
+    ] {
+        let error =
+            open(&config(&broker.brokers(), &["a"], &format!(r#","properties":{{"{name}":"hush"}}"#)));
+        let refused = matches!(&error, SourceError::Config { field: "properties", got, .. } if got == name);
+        assert!(refused && !error.to_string().contains("hush"), "{name}: {error}");
+    }
+}
+
+/// Given a reader that falls behind what the broker keeps, when it reads on, then what it missed is counted.
+#[test]
+fn what_is_dropped_before_it_is_read_is_counted() {
+    let broker = MockBroker::start(&[("a", 1)]).unwrap();
+    let pad = "x".repeat(900_000);
+    let send = |i: i64| {
+        let row = format!(r#"{{"ts":{i},"tag":"x","value":1,"pad":"{pad}"}}"#);
+        broker.send("a", 0, b"", row.as_bytes()).unwrap();
+        broker.flush().unwrap();
+    };
+    send(0);
+    let more = format!(
+        r#"{JSON},"properties":{{"queued.min.messages":"1","queued.max.messages.kbytes":"1","fetch.message.max.bytes":"1000"}}"#
     );
+    let mut source =
+        KafkaSource::open(&config(&broker.brokers(), &["a"], &more), &Offsets::new(), false).unwrap();
+    let mut read = Vec::new();
+    let mut read_on = |source: &mut KafkaSource, last: i64| {
+        let until = Instant::now() + WAIT;
+        while read.last() != Some(&last) {
+            assert!(Instant::now() < until, "{read:?}");
+            let polled = source.poll(Duration::from_millis(100)).unwrap().unwrap();
+            read.extend(polled.spans.iter().map(|span| span.offset));
+        }
+        read.clone()
+    };
+    assert_eq!(read_on(&mut source, 0), [0]);
+    (1..20).for_each(send);
+    let read = read_on(&mut source, 19);
+    let missed: i64 = source.skipped().iter().map(|skipped| skipped.oldest - skipped.wanted).sum();
+    assert!(missed > 0 && missed == 20 - read.len() as i64, "{read:?} {:?}", source.skipped());
+}
+
+/// Given a checkpoint behind the end of the log, when opened, then it is refused; one at the end is not.
+#[test]
+fn a_checkpoint_ahead_of_the_log_is_refused() {
+    let broker = MockBroker::start(&[("a", 1)]).unwrap();
+    for i in 0..3 {
+        broker.send("a", 0, b"", format!(r#"{{"ts":{i},"tag":"x","value":1}}"#).as_bytes()).unwrap();
+    }
+    broker.flush().unwrap();
+    let config = config(&broker.brokers(), &["a"], JSON);
+    let at = |offset| Offsets::from([(("a".to_owned(), 0), offset)]);
+    for until_end in [true, false] {
+        assert!(KafkaSource::open(&config, &at(3), until_end).is_ok());
+        let error = KafkaSource::open(&config, &at(77), until_end).err().unwrap();
+        assert!(matches!(error, SourceError::Kafka { .. }));
+        let text = error.to_string();
+        let parts = ["a-0", "offset 77", "ends at 3", "ahead of the log", "empty state directory"];
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
 }
 
 /// Given messages sent through the sink, when its topic is read, then they are there with headers.
@@ -143,4 +245,36 @@ fn what_the_sink_sends_can_be_read() {
         KafkaSource::open(&config(&broker.brokers(), &["alerts"], more), &Offsets::new(), true).unwrap();
     let read = read_all(&mut source);
     assert_eq!((read.rows[&0], read.bad.len()), (500, 0));
+}
+
+/// Given a topic that is not there, when messages are offered to it, then each delivery fails and says the topic; when it is there,
+/// then what is offered again arrives.
+#[test]
+fn a_topic_that_is_not_there_is_waited_for() {
+    let broker = MockBroker::start(&[("alerts", 1)]).unwrap();
+    broker.set_known("alerts", false).unwrap();
+    let quick = [("topic.metadata.propagation.max.ms", "0"), ("topic.metadata.refresh.interval.ms", "100")];
+    let properties = quick.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let settings =
+        KafkaSinkConfig { alerts: Some("alerts".to_owned()), properties, ..KafkaSinkConfig::default() };
+    let sink = KafkaSink::open(&settings, &broker.brokers()).unwrap();
+    let send = |ticket| {
+        assert_eq!(sink.offer(ticket, TopicKind::Alerts, b"", b"{}", &[]).unwrap(), Offer::Queued);
+        let until = Instant::now() + WAIT;
+        loop {
+            if let Some(delivery) = sink.deliveries(Duration::from_millis(50)).pop() {
+                assert_eq!(delivery.ticket, ticket);
+                return delivery.outcome;
+            }
+            assert!(Instant::now() < until, "no word of {ticket}");
+        }
+    };
+    assert!(matches!(send(0), Outcome::Failed(_)));
+    assert!(matches!(send(1), Outcome::Failed(why) if why.contains("alerts")));
+    broker.set_known("alerts", true).unwrap();
+    let until = Instant::now() + WAIT;
+    while send(2) != Outcome::Delivered {
+        assert!(Instant::now() < until, "the topic is back and nothing arrives");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

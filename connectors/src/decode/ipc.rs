@@ -1,4 +1,5 @@
-//! Arrow IPC records: one stream of batches a record, long or wide, decoded without copying values.
+//! Arrow IPC records: one stream of batches a record, long or wide, decoded without copying values
+//! unless a record has several batches: these are joined, so that a record is read whole or not yet.
 //!
 //! A record is taken whole or not at all: when its stream is cut short, is not Arrow, or lacks a
 //! column, the whole record is one bad record.
@@ -21,6 +22,7 @@ use arrow_array::{
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
 use arrow_schema::{DataType, Field, Schema, TimeUnit as ArrowUnit};
+use arrow_select::concat::concat_batches;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -83,32 +85,29 @@ impl IpcDecoder {
         Self { mapping: mapping.clone() }
     }
 
-    /// The batches of one record, or one [`Polled`] without rows and with the bad record.
-    pub fn decode(&self, partition: u32, payload: &[u8], ctx: RecordContext<'_>, out: &mut Vec<Polled>) {
+    /// All rows of one record, or no rows and the bad record. Whoever has it has read the record to its end.
+    #[must_use]
+    pub fn decode(&self, partition: u32, payload: &[u8], ctx: RecordContext<'_>) -> Polled {
         // The reader checks what it reads, yet some of its checks are assertions: a record that
         // trips one is bad, not the end of the process.
-        let decoded = catch_unwind(AssertUnwindSafe(|| self.batches(payload)))
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.rows(payload)))
             .unwrap_or_else(|_| Err(Fault::new("ipc_broken", "the reader gave the record up")));
         match decoded {
-            Ok(batches) => {
-                let mut first_index: u32 = 0;
-                for batch in batches {
-                    let rows = batch.num_rows();
-                    let span = Span { rows, offset: ctx.offset, first_index, record_ts: ctx.record_ts };
-                    first_index = first_index.saturating_add(u32::try_from(rows).unwrap_or(u32::MAX));
-                    out.push(Polled { partition, batch, spans: vec![span], bad: Vec::new() });
-                }
+            Ok(batch) => {
+                let rows = batch.num_rows();
+                let span = Span { rows, offset: ctx.offset, first_index: 0, record_ts: ctx.record_ts };
+                Polled { partition, batch, spans: vec![span], bad: Vec::new() }
             }
-            Err(fault) => out.push(Polled {
+            Err(fault) => Polled {
                 partition,
                 batch: empty_batch(),
                 spans: Vec::new(),
                 bad: vec![ctx.bad(partition, None, fault, payload)],
-            }),
+            },
         }
     }
 
-    fn batches(&self, payload: &[u8]) -> Result<Vec<RecordBatch>, Fault> {
+    fn rows(&self, payload: &[u8]) -> Result<RecordBatch, Fault> {
         if payload.is_empty() {
             return Err(Fault::new("empty", "the record has no bytes"));
         }
@@ -131,10 +130,11 @@ impl IpcDecoder {
         if decoder.schema().is_none() {
             return Err(Fault::new("ipc_truncated", "the stream ends before its schema"));
         }
-        if batches.is_empty() {
-            return Err(Fault::new("empty", "the record has no rows"));
+        match batches.as_slice() {
+            [] => Err(Fault::new("empty", "the record has no rows")),
+            [batch] => Ok(batch.clone()),
+            [first, ..] => concat_batches(&first.schema(), &batches).map_err(broken),
         }
-        Ok(batches)
     }
 
     fn canonical(&self, batch: &RecordBatch) -> Result<RecordBatch, Fault> {
@@ -359,25 +359,23 @@ mod tests {
         writer.into_inner().unwrap()
     }
 
-    fn decode(mapping: &IpcMapping, payload: &[u8]) -> Vec<Polled> {
-        let mut out = Vec::new();
-        IpcDecoder::new(mapping).decode(0, payload, CONTEXT, &mut out);
-        out
+    fn decode(mapping: &IpcMapping, payload: &[u8]) -> Polled {
+        IpcDecoder::new(mapping).decode(0, payload, CONTEXT)
     }
 
     fn code(mapping: &IpcMapping, payload: &[u8]) -> &'static str {
         let polled = decode(mapping, payload);
-        assert_eq!((polled.len(), polled[0].batch.num_rows(), polled[0].bad.len()), (1, 0, 1));
-        polled[0].bad[0].code
+        assert_eq!((polled.batch.num_rows(), polled.bad.len()), (0, 1));
+        polled.bad[0].code
     }
 
-    /// Given a stream of two batches, when decoded, then they come out as they are, indexed on.
+    /// Given a stream of two batches, when decoded, then their rows come out as they are, as one batch.
     #[test]
     fn canonical_batches_come_out_as_they_are() {
-        let polled = decode(&IpcMapping::default(), &stream(&[batch(), batch()]));
-        assert_eq!(polled.len(), 2);
-        assert_eq!(polled[1].batch, batch());
-        assert_eq!(polled[1].spans, [Span { rows: 20, offset: 3, first_index: 20, record_ts: Some(5) }]);
+        let polled = decode(&IpcMapping::default(), &stream(&[batch(), batch().slice(0, 7)]));
+        assert_eq!(polled.batch.slice(0, 20), batch());
+        assert_eq!(polled.batch.slice(20, 7), batch().slice(0, 7));
+        assert_eq!(polled.spans, [Span { rows: 27, offset: 3, first_index: 0, record_ts: Some(5) }]);
     }
 
     /// Given a column a tag and whole-number times, when decoded as wide, then numbers are floats.
@@ -393,7 +391,7 @@ mod tests {
             ..IpcMapping::default()
         };
         let polled = decode(&mapping, &stream(std::slice::from_ref(&wide)));
-        let got = &polled[0].batch;
+        let got = &polled.batch;
         assert_eq!(got.schema().metadata()[LAYOUT_KEY], LAYOUT_WIDE);
         assert_eq!(got.column(0).as_primitive::<TimestampNanosecondType>().values(), &[1_000_000, 2_000_000]);
         assert_eq!(got.column(1).as_ref(), &Float64Array::from(vec![Some(1.0), None]) as &dyn Array);
@@ -422,7 +420,7 @@ mod tests {
             ts_unit: TimeUnit::Millis,
             ..IpcMapping::default()
         };
-        let got = decode(&mapping, &stream(&[wide])).remove(0).batch;
+        let got = decode(&mapping, &stream(&[wide])).batch;
         assert_eq!(got.schema().field(1).metadata()[QUALITY_OF_KEY], "a");
         assert_eq!(got.column(1).as_ref(), &UInt32Array::from(vec![Some(192), None]) as &dyn Array);
         let a = got.column(2).as_primitive::<Float64Type>();
@@ -448,8 +446,8 @@ mod tests {
             bytes[at % n] = byte;
             if cut < n { bytes.truncate(cut); }
             let polled = decode(&IpcMapping::default(), &bytes);
-            let whole = polled.iter().all(|p| p.bad.is_empty() && p.batch.num_rows() > 0);
-            prop_assert!(whole || (polled.len() == 1 && polled[0].bad.len() == 1));
+            let (rows, bad) = (polled.batch.num_rows(), polled.bad.len());
+            prop_assert_eq!(bad, usize::from(rows == 0));
         }
     }
 }

@@ -128,6 +128,29 @@ impl ProducerContext for Deliveries {
     }
 }
 
+/// What becomes of a message that the client did not queue.
+#[derive(Debug, PartialEq, Eq)]
+enum Unsent {
+    /// There is no room just now.
+    Full,
+    /// It will never be taken.
+    Refused(String),
+    /// It can be offered again: what is wrong with its topic can be put right while the stream runs.
+    Again(String),
+    /// This client sends nothing any more.
+    Dead(String),
+}
+
+fn unsent(topic: &str, error: &KafkaError) -> Unsent {
+    use RDKafkaErrorCode::{BrokerDestroy, Fatal, QueueFull, State};
+    match error.rdkafka_error_code() {
+        Some(QueueFull) => Unsent::Full,
+        Some(_) if too_large(error) => Unsent::Refused(error.to_string()),
+        Some(Fatal | BrokerDestroy | State) | None => Unsent::Dead(error.to_string()),
+        Some(_) => Unsent::Again(format!("topic `{topic}`: {error}")),
+    }
+}
+
 fn too_large(error: &KafkaError) -> bool {
     let code = error.rdkafka_error_code();
     code == Some(RDKafkaErrorCode::MessageSizeTooLarge) || code == Some(RDKafkaErrorCode::InvalidMessageSize)
@@ -162,7 +185,8 @@ impl KafkaSink {
         Ok(Self { config: config.clone(), producer, deliveries })
     }
 
-    /// Queues a message under a ticket. Never waits.
+    /// Queues a message under a ticket. Never waits. A topic that takes nothing just now is told by the delivery, which
+    /// fails.
     ///
     /// # Errors
     /// The client can send nothing any more.
@@ -184,11 +208,15 @@ impl KafkaSink {
                     .fold(fresh, |headers, (key, value)| headers.insert(Header { key, value: Some(value) })),
             );
         }
-        match self.producer.send(record) {
-            Ok(()) => Ok(Offer::Queued),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Offer::Full),
-            Err((error, _)) if too_large(&error) => Ok(Offer::Refused(error.to_string())),
-            Err((error, _)) => Err(SinkError::Kafka { action: "send", reason: error.to_string() }),
+        let Err((error, _)) = self.producer.send(record) else { return Ok(Offer::Queued) };
+        match unsent(topic, &error) {
+            Unsent::Full => Ok(Offer::Full),
+            Unsent::Refused(why) => Ok(Offer::Refused(why)),
+            Unsent::Again(why) => {
+                self.report(ticket, Outcome::Failed(why));
+                Ok(Offer::Queued)
+            }
+            Unsent::Dead(reason) => Err(SinkError::Kafka { action: "send", reason }),
         }
     }
 
@@ -209,5 +237,31 @@ impl KafkaSink {
     #[must_use]
     pub fn pending(&self) -> usize {
         usize::try_from(self.producer.in_flight_count()).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Given what a send can answer, then only a client that is done for ends the stream.
+    #[test]
+    fn a_topic_at_fault_does_not_end_the_stream() {
+        use RDKafkaErrorCode as Code;
+        let of = |code| unsent("alerts", &KafkaError::MessageProduction(code));
+        assert_eq!(of(Code::QueueFull), Unsent::Full);
+        assert!(matches!(of(Code::MessageSizeTooLarge), Unsent::Refused(_)));
+        for code in [
+            Code::UnknownTopic,
+            Code::UnknownPartition,
+            Code::UnknownTopicOrPartition,
+            Code::TopicAuthorizationFailed,
+            Code::InvalidArgument,
+        ] {
+            assert!(matches!(of(code), Unsent::Again(why) if why.contains("alerts")), "{code:?}");
+        }
+        for code in [Code::Fatal, Code::BrokerDestroy, Code::State] {
+            assert!(matches!(of(code), Unsent::Dead(_)), "{code:?}");
+        }
     }
 }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BadRecord, LAYOUT_KEY, LAYOUT_WIDE, NOT_GIVEN, Polled, QUALITY, QUALITY_OF_KEY, SinkError, Span, TAG, TS,
-    UTC, VALUE,
+    UTC, VALUE, store::dir::make_private,
 };
 
 /// The file that makes a directory a recording.
@@ -86,10 +86,15 @@ impl Recorder {
         partitions: &[(String, i32)],
         start: impl Fn(&(String, i32)) -> Option<Vec<u8>>,
     ) -> Result<Self, SinkError> {
-        fs::create_dir_all(dir).map_err(at(dir))?;
+        make_private(dir).map_err(at(dir))?;
+        // First of all: where there is a recording already, nothing of it is touched.
+        let manifest = Manifest { version: VERSION, partitions: partitions.to_vec() };
+        let path = dir.join(MANIFEST);
+        let text = serde_json::to_vec(&manifest).map_err(|e| encode(&path, &e))?;
+        File::create_new(&path).and_then(|mut file| file.write_all(&text)).map_err(at(&path))?;
         for partition in partitions {
             let path = directory(dir, partition);
-            fs::create_dir_all(&path).map_err(at(&path))?;
+            make_private(&path).map_err(at(&path))?;
             if let Some(bytes) = start(partition) {
                 let path = path.join("start");
                 fs::write(&path, bytes).map_err(at(&path))?;
@@ -97,10 +102,6 @@ impl Recorder {
         }
         let path = dir.join("journal.jsonl");
         let journal = OpenOptions::new().create_new(true).append(true).open(&path).map_err(at(&path))?;
-        let manifest = Manifest { version: VERSION, partitions: partitions.to_vec() };
-        let path = dir.join(MANIFEST);
-        let text = serde_json::to_vec(&manifest).map_err(|e| encode(&path, &e))?;
-        File::create_new(&path).and_then(|mut file| file.write_all(&text)).map_err(at(&path))?;
         Ok(Recorder {
             dir: dir.into(),
             partitions: partitions.to_vec(),
@@ -429,6 +430,37 @@ mod tests {
         }
         assert_eq!(offsets, [0, 1]);
         assert_eq!(source.cut_off().len(), 1);
-        assert!(Recorder::create(dir.path(), &[], |_| None).is_err(), "a recording is never written over");
+    }
+
+    /// Given a directory that is not there, when a recording is begun in it, then others can't read it.
+    #[cfg(unix)]
+    #[test]
+    fn a_recording_is_for_this_user_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let recording = dir.path().join("recording");
+        Recorder::create(&recording, &[("t".into(), 0)], |_| None).unwrap();
+        for path in [recording.clone(), recording.join("t-0")] {
+            assert_eq!(
+                fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o700,
+                "{}",
+                path.display()
+            );
+        }
+    }
+
+    /// Given a directory with a recording, when another is begun in it, then it is refused and the first is as it was.
+    #[test]
+    fn a_recording_is_never_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = [("t".to_owned(), 0)];
+        Recorder::create(dir.path(), &first, |_| Some(b"first".to_vec())).unwrap().finish().unwrap();
+        let manifest = fs::read(dir.path().join(MANIFEST)).unwrap();
+        let both = [("t".to_owned(), 0), ("u".to_owned(), 0)];
+        assert!(Recorder::create(dir.path(), &both, |_| Some(b"second".to_vec())).is_err());
+        assert_eq!(fs::read(dir.path().join("t-0/start")).unwrap(), b"first");
+        assert_eq!(fs::read(dir.path().join(MANIFEST)).unwrap(), manifest);
+        assert!(!dir.path().join("u-0").exists());
     }
 }

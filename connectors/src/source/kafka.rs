@@ -172,6 +172,9 @@ fn default_connect_timeout() -> Wait {
     Wait::from_millis(10_000)
 }
 
+/// A broker is asked about the gaps of a partition at most this often, and waited for so long.
+const GAP_WAIT: Duration = Duration::from_secs(1);
+
 /// Offsets by topic and partition.
 pub type Offsets = BTreeMap<(String, i32), i64>;
 
@@ -191,7 +194,8 @@ pub struct KafkaSource {
     last_error: Option<String>,
 }
 
-/// Records that were asked for and are no longer kept by the broker.
+/// Records that were asked for and are no longer kept by the broker. Offsets in between that never were a record of their own
+/// (transactions, compaction) are among them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     /// Partition, as numbered here.
@@ -215,6 +219,9 @@ struct Partition {
     /// High watermark at start, when reading until the end.
     end: Option<i64>,
     ended: bool,
+    /// Offsets that no message came for, from and up to: the most since the broker was asked about them.
+    gap: Option<(i64, i64)>,
+    asked: Option<Instant>,
 }
 
 impl KafkaSource {
@@ -222,7 +229,8 @@ impl KafkaSource {
     /// With `until_end` the input ends at what the topics held at this moment.
     ///
     /// # Errors
-    /// A refused setting, no broker within `connect_timeout`, a topic that is not there.
+    /// A refused setting, no broker within `connect_timeout`, a topic that is not there, an offset of `start` beyond
+    /// the end of its partition.
     pub fn open(config: &KafkaConfig, start: &Offsets, until_end: bool) -> Result<Self, SourceError> {
         let decoder = match &config.decode {
             DecodeConfig::Json(mapping) => Decoder::Json(Box::new(JsonDecoder::new(mapping)?)),
@@ -266,7 +274,7 @@ impl KafkaSource {
         self.partitions.get(partition as usize)?.next_offset
     }
 
-    /// Records asked for at start that the broker no longer keeps.
+    /// Records that the broker no longer kept when they were asked for, at start or because reading fell behind. Grows while reading.
     #[must_use]
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
@@ -320,6 +328,14 @@ impl KafkaSource {
                     .consumer
                     .fetch_watermarks(topic, *number, config.connect_timeout.get())
                     .map_err(failed("ask for the offsets of a partition"))?;
+                if let Some(wanted) = wanted.filter(|wanted| *wanted > high) {
+                    let action = "begin at the checkpoint";
+                    let reason = format!(
+                        "{topic}-{number}: the checkpoint is ahead of the log: it goes on at offset {wanted}, the log ends at {high}; \
+                         was the topic made anew? begin with an empty state directory, or give the topic its records back"
+                    );
+                    return Err(SourceError::Kafka { action, reason });
+                }
                 if let Some(wanted) = wanted.filter(|wanted| *wanted < low) {
                     let partition = u32::try_from(i).unwrap_or(u32::MAX);
                     self.skipped.push(Skipped { partition, wanted, oldest: low });
@@ -357,7 +373,9 @@ impl KafkaSource {
     fn consume(&mut self, wait: Duration) {
         let Self { queue, consumer, names, partitions, decoder, last_error, batch_rows, until_end, .. } =
             self;
-        let mut sorter = Sorter { names, partitions, decoder, last_error };
+        let consumer = &*consumer;
+        let mut sorter =
+            Sorter { consumer, names, partitions, decoder, last_error, skipped: &mut self.skipped };
         let Some(queue) = queue else {
             // A rebalance that arrives in the batch call is answered by giving all partitions back:
             // members of a group poll.
@@ -437,6 +455,8 @@ impl Partition {
             next_offset: None,
             end: None,
             ended: false,
+            gap: None,
+            asked: None,
         }
     }
 
@@ -461,10 +481,12 @@ impl Partition {
 
 /// Brings messages to their partitions.
 struct Sorter<'s> {
+    consumer: &'s BaseConsumer,
     names: &'s [(String, i32)],
     partitions: &'s mut [Partition],
     decoder: &'s mut Decoder,
     last_error: &'s mut Option<String>,
+    skipped: &'s mut Vec<Skipped>,
 }
 
 impl Sorter<'_> {
@@ -519,6 +541,13 @@ impl Sorter<'_> {
             partition.ended |= beyond;
             return;
         }
+        if let Some(next) = partition.next_offset.filter(|next| ctx.offset > *next) {
+            if partition.gap.is_none_or(|(from, to)| ctx.offset - next > to - from) {
+                partition.gap = Some((next, ctx.offset));
+            }
+            self.look_into_gap(at);
+        }
+        let partition = &mut self.partitions[at];
         match self.decoder {
             Decoder::Json(decoder) => {
                 decoder.decode(payload, ctx, &mut partition.rows);
@@ -527,14 +556,28 @@ impl Sorter<'_> {
                 }
             }
             Decoder::Ipc(decoder) => {
-                let mut batches = Vec::new();
-                let number = partition.rows.partition();
-                decoder.decode(number, payload, ctx, &mut batches);
-                partition.ready.extend(batches);
+                // One record is one `Polled`: its consumer takes the record for read.
+                partition.ready.push_back(decoder.decode(partition.rows.partition(), payload, ctx));
             }
         }
         partition.advance(ctx.offset + 1);
         *self.last_error = None;
+    }
+
+    /// Remembers what of a gap the broker no longer keeps. Transactions and compaction make gaps too, so it is asked, and seldom.
+    fn look_into_gap(&mut self, at: usize) {
+        let (partition, (topic, number)) = (&mut self.partitions[at], &self.names[at]);
+        let (Some((from, to)), now) = (partition.gap, Instant::now()) else { return };
+        if partition.asked.is_some_and(|asked| now.saturating_duration_since(asked) < GAP_WAIT) {
+            return;
+        }
+        partition.asked = Some(now);
+        let Ok((low, _)) = self.consumer.fetch_watermarks(topic, *number, GAP_WAIT) else { return };
+        partition.gap = None;
+        if low > from {
+            let partition = u32::try_from(at).unwrap_or(u32::MAX);
+            self.skipped.push(Skipped { partition, wanted: from, oldest: low.min(to) });
+        }
     }
 }
 
@@ -620,7 +663,7 @@ pub(crate) fn client_config(
     client.set_log_level(RDKafkaLogLevel::Emerg);
     client.set("bootstrap.servers", brokers.join(","));
     for (name, value) in properties {
-        if OWN.contains(&name.as_str()) || name.contains("password") || name.contains("secret") {
+        if OWN.contains(&name.as_str()) || is_secret(name) {
             let want = "no setting that has a field of its own, and no secret (see `security`)";
             return Err(SourceError::Config { field: "properties", got: name.clone(), want });
         }
@@ -649,6 +692,22 @@ pub(crate) fn client_config(
         }
     }
     Ok(client)
+}
+
+/// Whether a setting of librdkafka holds a secret. A file that holds one is none.
+fn is_secret(name: &str) -> bool {
+    const PARTS: [&str; 8] = [
+        "password",
+        "passphrase",
+        "secret",
+        "private",
+        "key.pem",
+        "ssl_key",
+        "oauthbearer.config",
+        "oauthbearer.extensions",
+    ];
+    let file = name.ends_with(".file") || name.ends_with(".location");
+    !file && PARTS.iter().any(|part| name.contains(part))
 }
 
 fn failed(action: &'static str) -> impl Fn(rdkafka::error::KafkaError) -> SourceError {

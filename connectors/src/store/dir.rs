@@ -34,7 +34,7 @@ impl DirStore {
     /// # Errors
     /// It can't be made or written, or another process has it.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(dir).map_err(at(dir))?;
+        make_private(dir).map_err(at(dir))?;
         let path = dir.join("lock");
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
@@ -217,9 +217,19 @@ impl DirStore {
         if dir.is_dir() {
             return Ok(());
         }
-        fs::create_dir_all(&dir).map_err(at(&dir))?;
+        make_private(&dir).map_err(at(&dir))?;
         sync_dir(&self.dir)
     }
+}
+
+/// Makes a directory and those above it that are not there yet, for this user alone: what is kept in it is raw data. One that is
+/// there stays as it is.
+pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
 }
 
 /// Opens for appending; a torn last line, which was never durable, goes.
@@ -293,6 +303,24 @@ mod tests {
         store.trim("p", b"{3}\n").unwrap();
         store.append("p", b"{4}\n").unwrap();
         assert_eq!(store.journal("p").unwrap(), b"{3}\n{4}\n");
+    }
+
+    /// Given a directory that is not there, when state is kept in it, then others can't read it.
+    #[cfg(unix)]
+    #[test]
+    fn directories_are_for_this_user_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        DirStore::open(&state).unwrap().publish("p", b"x").unwrap();
+        for path in [state.clone(), state.join("p")] {
+            assert_eq!(
+                fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o700,
+                "{}",
+                path.display()
+            );
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use rdkafka::{
     ClientConfig,
     mocking::MockCluster,
     producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer},
+    types::RDKafkaRespErr,
 };
 
 use super::failed;
@@ -65,6 +66,19 @@ impl MockBroker {
     /// Not within ten seconds.
     pub fn flush(&self) -> Result<(), SourceError> {
         self.producer.flush(Duration::from_secs(10)).map_err(failed("send to the mock broker"))
+    }
+
+    /// Says from now on that there is no such topic, or tells of it again.
+    ///
+    /// # Errors
+    /// The mock cluster refuses.
+    pub fn set_known(&self, topic: &str, known: bool) -> Result<(), SourceError> {
+        let error = if known {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+        } else {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+        };
+        self.cluster.topic_error(topic, error).map_err(failed("hide a mock topic"))
     }
 
     /// Cuts the broker off, or brings it back.
