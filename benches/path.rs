@@ -56,7 +56,7 @@ fn config() -> String {
         let members = [tag(3 * g), tag(3 * g + 1), tag(3 * g + 2)];
         let _ = write!(
             text,
-            "[[group]]\nid = \"vote.{g:03}\"\nmembers = {members:?}\ntick = {{ period = \"6s\" }}\n\
+            "[[group]]\nid = \"vote.{g:03}\"\nmembers = {members:?}\ntick = {{ period = \"6s\" }}\nmax_skew = \"6s\"\n\
              vote.mid_value = {{ tolerance = {{ abs = 2.0 }} }}\n"
         );
     }

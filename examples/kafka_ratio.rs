@@ -12,15 +12,24 @@ use clap::Parser;
 use connectors::source::kafka::mock::MockBroker;
 use rdkafka::bindings as rd;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use truegauge::cmd::run::{Args, stream};
 
 const PARTITIONS: usize = 40;
 const TAGS: usize = 25;
+/// For both sides alike: much is fetched at a time, so that reading is the limit and not the waiting for the broker.
+const CLIENT: [(&str, &str); 4] = [
+    ("queued.min.messages", "1000000"),
+    ("queued.max.messages.kbytes", "262144"),
+    ("fetch.message.max.bytes", "4194304"),
+    ("fetch.wait.max.ms", "2"),
+];
+
 const FIRST_MS: i64 = 1_700_000_000_000;
 
 #[derive(Parser)]
@@ -51,8 +60,12 @@ fn rows(partition: usize, rows: usize) -> impl Iterator<Item = String> {
 fn config(brokers: &[String], topic: &str) -> String {
     let mut text = format!(
         "[quality]\nscheme = \"opcua\"\n\
-         [source.kafka]\nbrokers = {brokers:?}\ntopics = [{topic:?}]\ndecode.json = {{ ts_unit = \"ms\" }}\n"
+         [source.kafka]\nbrokers = {brokers:?}\ntopics = [{topic:?}]\ndecode.json = {{ ts_unit = \"ms\" }}\n\
+         [source.kafka.properties]\n"
     );
+    for (name, value) in CLIENT {
+        let _ = writeln!(text, "\"{name}\" = \"{value}\"");
+    }
     for (id, detect) in [
         ("range", "detect.range = { fail = [0.0, 100.0], suspect = [1.0, 99.0] }"),
         ("roc", "detect.rate = { suspect_per_s = 5.0 }"),
@@ -64,7 +77,7 @@ fn config(brokers: &[String], topic: &str) -> String {
         let members: Vec<String> = (0..3).map(|t| format!("unit{p:02}.temp{t:04}")).collect();
         let _ = write!(
             text,
-            "[[group]]\nid = \"vote.{p:02}\"\nmembers = {members:?}\ntick = {{ period = \"6s\" }}\n\
+            "[[group]]\nid = \"vote.{p:02}\"\nmembers = {members:?}\ntick = {{ period = \"6s\" }}\nmax_skew = \"6s\"\n\
              vote.mid_value = {{ tolerance = {{ abs = 2.0 }} }}\n"
         );
     }
@@ -73,7 +86,11 @@ fn config(brokers: &[String], topic: &str) -> String {
 
 /// Consumes and parses; gives the rows.
 fn bare(brokers: &[String], topic: &str, messages: usize, array: bool) -> Result<usize, Box<dyn Error>> {
-    let consumer: BaseConsumer = ClientConfig::new()
+    let mut client = ClientConfig::new();
+    for (name, value) in CLIENT {
+        client.set(name, value);
+    }
+    let consumer: BaseConsumer = client
         .set("bootstrap.servers", brokers.join(","))
         .set("group.id", "bare")
         .set("enable.auto.commit", "false")
@@ -130,6 +147,26 @@ fn bare(brokers: &[String], topic: &str, messages: usize, array: bool) -> Result
     Ok(ts.len())
 }
 
+/// Fills the topic, in batches as long as a busy producer makes them.
+fn fill(brokers: &[String], topic: &str, messages: usize, per_message: usize) -> Result<(), Box<dyn Error>> {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers.join(","))
+        .set("linger.ms", "20")
+        .set("batch.size", "500000")
+        .create()?;
+    for p in 0..PARTITIONS {
+        let mut rows = rows(p, per_message * messages);
+        for _ in 0..messages {
+            let rows: Vec<String> = rows.by_ref().take(per_message).collect();
+            let text = if per_message == 1 { rows.concat() } else { format!("[{}]", rows.join(",")) };
+            let record = BaseRecord::to(topic).partition(p as i32).key("key").payload(&text);
+            producer.send(record).map_err(|(error, _)| error)?;
+        }
+        producer.flush(Duration::from_secs(10))?;
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let rounds: usize = std::env::args().nth(1).map_or(Ok(5), |n| n.parse())?;
     let dir = tempfile::tempdir()?;
@@ -138,15 +175,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     {
         let topic = if per_message == 1 { "rows" } else { "arrays" };
         let broker = MockBroker::start(&[(topic, PARTITIONS as i32)])?;
-        for p in 0..PARTITIONS {
-            let mut rows = rows(p, per_message * messages);
-            for _ in 0..messages {
-                let rows: Vec<String> = rows.by_ref().take(per_message).collect();
-                let text = if per_message == 1 { rows.concat() } else { format!("[{}]", rows.join(",")) };
-                broker.send(topic, p as i32, b"key", text.as_bytes())?;
-            }
-            broker.flush()?;
-        }
+        fill(&broker.brokers(), topic, messages, per_message)?;
         let path = dir.path().join(format!("{topic}.toml"));
         std::fs::write(&path, config(&broker.brokers(), topic))?;
         let line = ["run", "-c", path.to_str().ok_or("a path of text")?, "--until-end", "--json"];

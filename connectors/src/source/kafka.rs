@@ -346,7 +346,7 @@ impl KafkaSource {
     fn consume(&mut self, wait: Duration) {
         let Self { queue, consumer, names, partitions, decoder, last_error, batch_rows, until_end, .. } =
             self;
-        let mut sorter = Sorter { names, partitions, decoder, last_error };
+        let mut sorter = Sorter { names, partitions, decoder, last_error, last: 0 };
         let Some(queue) = queue else {
             // A rebalance that arrives in the batch call is answered by giving all partitions back:
             // members of a group poll.
@@ -454,10 +454,21 @@ struct Sorter<'s> {
     partitions: &'s mut [Partition],
     decoder: &'s mut Decoder,
     last_error: &'s mut Option<String>,
+    /// Partition of the message before, which mostly is that of the next.
+    last: usize,
 }
 
 impl Sorter<'_> {
-    fn find(&self, topic: &str, number: i32) -> Option<usize> {
+    fn find(&mut self, topic: &str, number: i32) -> Option<usize> {
+        if self.names.get(self.last).is_some_and(|(t, n)| *n == number && t == topic) {
+            return Some(self.last);
+        }
+        let found = self.search(topic, number);
+        self.last = found.unwrap_or(self.last);
+        found
+    }
+
+    fn search(&self, topic: &str, number: i32) -> Option<usize> {
         self.names.binary_search_by(|(t, n)| t.as_str().cmp(topic).then(n.cmp(&number))).ok()
     }
 

@@ -403,12 +403,7 @@ fn progress_after(flat: &Flat, start: i64, mut after: Vec<i64>) -> Vec<i64> {
 }
 
 /// Admits one row and gives what is past for its tag when it comes in, or says why not.
-fn admit_one(
-    tag: &mut TagState,
-    row: &Row,
-    before: i64,
-    grace: i64,
-) -> Result<i64, Verdict> {
+fn admit_one(tag: &mut TagState, row: &Row, before: i64, grace: i64) -> Result<i64, Verdict> {
     match tag.check(row, &[]) {
         Verdict::Admit => {
             let past = tag.admit(row.ts, before, grace);
