@@ -96,6 +96,8 @@ fn bare(brokers: &[String], topic: &str, messages: usize, array: bool) -> Result
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .create()?;
+    // As any reader does that looks whether the topic is there; without it the first assignment waits half a second.
+    consumer.fetch_metadata(Some(topic), Duration::from_secs(10))?;
     let mut list = TopicPartitionList::new();
     for p in 0..PARTITIONS as i32 {
         list.add_partition_offset(topic, p, Offset::Beginning)?;
@@ -117,10 +119,13 @@ fn bare(brokers: &[String], topic: &str, messages: usize, array: bool) -> Result
         value.push(row.value);
         quality.push(row.quality);
     };
-    let mut failed = None;
+    let (mut failed, mut wanted) = (None, 1);
     while got < messages && failed.is_none() {
-        // SAFETY: the queue is live, `slots` has room for its length.
-        let n = unsafe { rd::rd_kafka_consume_batch_queue(queue, 100, slots.as_mut_ptr(), slots.len()) };
+        // Waits for one message, then takes what else is there: the call waits for as many as it is asked for.
+        let wait = if wanted == 1 { 100 } else { 0 };
+        // SAFETY: the queue is live, `slots` has room for `wanted`.
+        let n = unsafe { rd::rd_kafka_consume_batch_queue(queue, wait, slots.as_mut_ptr(), wanted) };
+        wanted = if n > 0 { slots.len() } else { 1 };
         for slot in &slots[..usize::try_from(n).unwrap_or(0)] {
             // SAFETY: a message that the call handed over; it is given back once, after its last use.
             unsafe {
