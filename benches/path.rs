@@ -39,7 +39,7 @@ fn tag(i: usize) -> String {
 fn value(i: usize) -> f64 {
     let noise =
         (i as u64 + 1).wrapping_mul(6_364_136_223_846_793_005).rotate_left(31).wrapping_mul(0x9E37_79B9);
-    let off = if (noise >> 8) % 4_096 == 0 { 500.0 } else { 0.0 };
+    let off = if (noise >> 8).is_multiple_of(4_096) { 500.0 } else { 0.0 };
     50.0 + (noise >> 40) as f64 / (1u64 << 24) as f64 + off
 }
 

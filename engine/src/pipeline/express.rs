@@ -95,12 +95,11 @@ impl Progress<'_> {
         }
     }
 
-    /// Reads what [`before`](Self::before) will need of some rows, so that misses of the cache overlap.
+    /// Reads some rows, and what [`before`](Self::before) will need of them, so that misses of the cache overlap.
     fn touch(&self, rows: &[Sorted]) {
-        if !self.after.is_empty() {
-            let seen = rows.iter().fold(0, |seen, row| seen ^ self.after[row.row().saturating_sub(1)]);
-            std::hint::black_box(seen);
-        }
+        let before = |row: &Sorted| self.after.get(row.row().saturating_sub(1)).copied().unwrap_or(0);
+        let seen = rows.iter().fold(0, |seen, row| seen ^ row.ts ^ before(row));
+        std::hint::black_box(seen);
     }
 }
 
@@ -300,7 +299,8 @@ impl Pipeline {
                 }
             }
         }
-        if work.groups.len() >= MANY_GROUPS {
+        let many = work.groups.len() >= MANY_GROUPS;
+        if many {
             // In the order of memory.
             work.groups.sort_unstable();
         }
@@ -317,7 +317,9 @@ impl Pipeline {
                 if run.len > 0 {
                     heads[open] = (work.sorted[run.start].row(), run.start, end, m);
                     open += 1;
-                    progress.touch(&work.sorted[run.start..end]);
+                    if many || !progress.after.is_empty() {
+                        progress.touch(&work.sorted[run.start..end]);
+                    }
                 }
             }
             while open > 0 {
