@@ -209,6 +209,18 @@ fn schema(fields: &[(&str, DataType, bool)]) -> SchemaRef {
     ))
 }
 
+/// The place of each name among all of them in their order; equal names share one.
+fn ranks<S: AsRef<str>>(names: &[S]) -> Vec<u32> {
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.sort_unstable_by_key(|i| names[*i].as_ref());
+    let (mut ranks, mut rank) = (vec![0; names.len()], 0);
+    for pair in order.windows(2) {
+        rank += u32::from(names[pair[0]].as_ref() != names[pair[1]].as_ref());
+        ranks[pair[1]] = rank;
+    }
+    ranks
+}
+
 /// Writes `verdicts.parquet`, sorted by time, tag and rule. `tags` are names by number, `rules` the ids of
 /// rules, then groups.
 ///
@@ -220,12 +232,10 @@ pub fn write_verdicts(
     rules: &[&str],
     rows: &mut [VerdictRow],
 ) -> Result<(), CommandError> {
-    rows.sort_by(|a, b| {
-        let key = |v: &VerdictRow| (v.ts, tags[v.tag as usize].as_str(), rules[v.rule as usize]);
-        a.ts.cmp(&b.ts)
-            .then_with(|| key(a).cmp(&key(b)))
-            .then(a.flag.cmp(&b.flag))
-            .then(a.score.total_cmp(&b.score))
+    let (tag_at, rule_at) = (ranks(tags), ranks(rules));
+    rows.sort_unstable_by(|a, b| {
+        let key = |v: &VerdictRow| (v.ts, tag_at[v.tag as usize], rule_at[v.rule as usize], v.flag);
+        key(a).cmp(&key(b)).then(a.score.total_cmp(&b.score))
     });
     let schema = schema(&[
         ("ts", time(), false),
@@ -270,7 +280,8 @@ pub fn write_signals(
     signals: &[&str],
     rows: &mut [ServedValue],
 ) -> Result<(), CommandError> {
-    rows.sort_by_key(|v| (v.ts, signals[v.group as usize], v.n));
+    let signal_at = ranks(signals);
+    rows.sort_by_key(|v| (v.ts, signal_at[v.group as usize], v.n));
     let schema = schema(&[
         ("ts", time(), false),
         ("signal", word(), false),

@@ -235,6 +235,25 @@ proptest! {
         prop_assert_eq!(a.miscompare & !a.voted, 0);
     }
 
+    /// Three members go a way of their own: a fourth that does not vote changes nothing, to the bit.
+    #[test]
+    fn a_vote_of_three_is_a_vote_of_any(
+        values in vec(prop_oneof![6 => -3.0..3.0f64, 3 => (-1..2i8).prop_map(f64::from), 1 => Just(-0.0)], 3),
+        min in 1u32..5,
+    ) {
+        let json = format!(r#"{{"tolerance": {{"abs": 1, "rel": 0.1}}, "min": {min}}}"#);
+        let voter = MidValue::new(&serde_json::from_str(&json).unwrap()).unwrap();
+        let votes = |value| MemberSample { value, age_ns: 0, present: true, eligible: true };
+        let mut members: Vec<MemberSample> = values.into_iter().map(votes).collect();
+        let three = voter.vote(&Panel { t_ns: 0, members: &members, model: None });
+        members.push(MemberSample { value: 1.0, age_ns: 0, present: true, eligible: false });
+        let four = voter.vote(&Panel { t_ns: 0, members: &members, model: None });
+        prop_assert_eq!(three.value.to_bits(), four.value.to_bits());
+        prop_assert_eq!(three.spread.to_bits(), four.spread.to_bits());
+        prop_assert_eq!(three.tolerance.to_bits(), four.tolerance.to_bits());
+        prop_assert_eq!((three.outcome, three.voted, three.miscompare), (four.outcome, four.voted, four.miscompare));
+    }
+
     /// An interval never narrows with the horizon, holds its value, and is finite, whatever was learned.
     #[test]
     fn intervals_never_narrow(

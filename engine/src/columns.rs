@@ -4,6 +4,7 @@ use crate::config::plan::{Class, Plan};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt32Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_buffer::ScalarBuffer;
 use arrow_schema::DataType;
 use std::collections::BTreeMap;
 
@@ -48,7 +49,8 @@ pub(crate) const NOT_GIVEN: &str = "\0";
 pub(crate) struct Flat {
     /// Tag number, or [`UNKNOWN`] with the row's name in `refused`.
     pub(crate) tag: Vec<u32>,
-    pub(crate) ts: Vec<i64>,
+    /// Mostly the batch's own memory.
+    pub(crate) ts: ScalarBuffer<i64>,
     /// NaN where missing.
     pub(crate) value: Vec<f64>,
     pub(crate) class: Vec<Class>,
@@ -78,7 +80,7 @@ const UNSEEN: u32 = u32::MAX - 1;
 impl Flat {
     fn clear(&mut self) {
         self.tag.clear();
-        self.ts.clear();
+        self.ts = ScalarBuffer::default();
         self.value.clear();
         self.class.clear();
         self.seq.clear();
@@ -104,7 +106,7 @@ impl Flat {
         if batch.schema_ref().metadata().get(LAYOUT).is_some_and(|l| l == "wide") {
             return self.read_wide(batch, ts.values(), plan, intern);
         }
-        self.ts.extend_from_slice(ts.values());
+        self.ts = ts.values().clone();
         let tag = column(batch, "tag", "Utf8 or Dictionary(Int32, Utf8)", &|_| true)?;
         if tag.logical_null_count() > 0 {
             return Err(BatchError::Null { column: "tag" });
@@ -207,6 +209,7 @@ impl Flat {
         for (name, _, _, class_of) in &mut columns {
             *class_of = qualities.get(name);
         }
+        let mut times = Vec::new();
         for (row, &t) in ts.iter().enumerate() {
             for (name, values, id, class_of) in &mut columns {
                 if values.is_null(row) {
@@ -214,10 +217,10 @@ impl Flat {
                 }
                 let id = *id.get_or_insert_with(|| intern(name));
                 if id == UNKNOWN {
-                    self.refused.push((self.ts.len() as u32, (*name).to_string()));
+                    self.refused.push((times.len() as u32, (*name).to_string()));
                 }
                 self.tag.push(id);
-                self.ts.push(t);
+                times.push(t);
                 let class = class_of.map_or(Class::Good, |of| of[row]);
                 self.value.push(if class == Class::Bad { f64::NAN } else { values.value(row) });
                 if !qualities.is_empty() {
@@ -226,6 +229,7 @@ impl Flat {
                 self.row.push(row as u32);
             }
         }
+        self.ts = times.into();
         self.class.resize(self.ts.len(), Class::Good);
         Ok(())
     }

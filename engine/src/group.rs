@@ -181,7 +181,7 @@ impl Group {
     }
 
     /// A member's row, in the order of the log.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter(&mut self, member: usize, entry: &Entry, out: &mut Outputs) {
         self.touched = true;
         let bound = if entry.kind == Kind::Past { entry.ts } else { i64::MAX };
@@ -220,7 +220,11 @@ impl Group {
         if self.idle() || self.plan.reference == Some(member) || self.next == Some(None) {
             self.next = None;
         }
-        self.close_due(out);
+        // Whatever was due is closed, so a tick is due only by a row at or after it.
+        let before_next = self.next.flatten().is_some_and(|next| entry.ts < next);
+        if !(before_next && entry.kind == Kind::Release) {
+            self.close_due(out);
+        }
     }
 
     /// Too many samples of a member wait for a tick: the oldest goes.
@@ -245,10 +249,14 @@ impl Group {
     }
 
     /// Closes ticks that are past at progress `p` and before `bound`; at the end, up to the first at or after `p`.
+    #[inline]
     pub(crate) fn close_past(&mut self, p: i64, bound: i64, ended: bool, out: &mut Outputs) {
-        if self.is_quiet(p) && !ended {
-            return;
+        if !self.is_quiet(p) || ended {
+            self.close_all_past(p, bound, ended, out);
         }
+    }
+
+    fn close_all_past(&mut self, p: i64, bound: i64, ended: bool, out: &mut Outputs) {
         while let Some(k) = self.next_tick() {
             let past = if ended {
                 p > k || self.memory.closed.is_none_or(|closed| closed < p)
@@ -346,6 +354,13 @@ impl Group {
 
     fn find_tick(&self) -> Option<i64> {
         let memory = &self.memory;
+        // Without a reference every tick closed is on the grid.
+        if self.plan.reference.is_none()
+            && !self.idle()
+            && let Some(next) = memory.closed?.checked_add(self.plan.period)
+        {
+            return Some(next);
+        }
         let new = |ts: i64| memory.closed.is_none_or(|closed| ts > closed);
         let low = if self.idle() {
             memory.seen.iter().flatten().map(|s| s.ts).filter(|ts| new(*ts)).min()?
@@ -438,8 +453,37 @@ impl Group {
         }
         self.memory.released = false;
         let vote = self.voter.vote(&Panel { t_ns: k, members: panel, model: None });
+        if self.is_as_ever(&vote, panel.len(), out) {
+            self.go_on(k, panel.len() as u64, &vote, out);
+            return;
+        }
         self.judge_members(k, panel, &vote, out);
         self.step(k, panel, &vote, out);
+    }
+
+    /// Whether a vote changes nothing and calls for no output: all members agree as they did before.
+    #[inline]
+    fn is_as_ever(&self, vote: &Vote, members: usize, out: &Outputs) -> bool {
+        let memory = &self.memory;
+        let agreed = vote.outcome == Outcome::Voted && vote.miscompare == 0 && vote.value.is_finite();
+        let all = vote.voted.count_ones() as usize == members && self.uncertain == 0;
+        let normal = memory.state == State::Normal
+            && memory.source == Source::Voted
+            && memory.status == status::GOOD
+            && self.plan.raw.signals != Signals::Every;
+        agreed && all && normal && self.exclusion.is_none() && !out.all_verdicts
+    }
+
+    /// What [`judge_members`](Self::judge_members) and [`step`](Self::step) do then.
+    #[inline]
+    fn go_on(&mut self, k: i64, members: u64, vote: &Vote, out: &mut Outputs) {
+        self.memory.counts.good += members;
+        self.memory.healthy = self.memory.healthy.saturating_add(1);
+        self.memory.rung = None;
+        for model in &mut self.memory.models {
+            model.learn(k, vote.value);
+        }
+        self.follow(k, State::Normal, out);
     }
 
     /// Flags, counts and exclusions of the members at a tick.
@@ -639,6 +683,7 @@ impl Group {
     }
 
     /// The alert on the signal: suspect when it is not normal, fail when it is served by a model or not at all.
+    #[inline]
     fn follow(&mut self, k: i64, state: State, out: &mut Outputs) {
         let Some(terms) = self.terms else { return };
         let flag = match state {

@@ -13,6 +13,7 @@ use crate::limits::{FUTURE_TAGS, JUMPERS};
 use crate::output::{Counters, DeadRow, Event, FlagCounts, LateRow, Outputs, State, What};
 use crate::rule::{self, Batch, Marks, Rule, Run, Scratch};
 use arrow_array::RecordBatch;
+use arrow_buffer::ScalarBuffer;
 use detectors::detect::Stage;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -365,6 +366,8 @@ impl Pipeline {
             }
             self.settle(out);
         }
+        // The batch's memory goes back before the next one is decoded.
+        flat.ts = ScalarBuffer::default();
         self.work.flat = flat;
         self.work.codes = codes;
         read

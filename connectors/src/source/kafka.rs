@@ -375,7 +375,7 @@ impl KafkaSource {
             self;
         let consumer = &*consumer;
         let mut sorter =
-            Sorter { consumer, names, partitions, decoder, last_error, skipped: &mut self.skipped };
+            Sorter { consumer, names, partitions, decoder, last_error, skipped: &mut self.skipped, last: 0 };
         let Some(queue) = queue else {
             // A rebalance that arrives in the batch call is answered by giving all partitions back:
             // members of a group poll.
@@ -487,10 +487,21 @@ struct Sorter<'s> {
     decoder: &'s mut Decoder,
     last_error: &'s mut Option<String>,
     skipped: &'s mut Vec<Skipped>,
+    /// Partition of the message before, which mostly is that of the next.
+    last: usize,
 }
 
 impl Sorter<'_> {
-    fn find(&self, topic: &str, number: i32) -> Option<usize> {
+    fn find(&mut self, topic: &str, number: i32) -> Option<usize> {
+        if self.names.get(self.last).is_some_and(|(t, n)| *n == number && t == topic) {
+            return Some(self.last);
+        }
+        let found = self.search(topic, number);
+        self.last = found.unwrap_or(self.last);
+        found
+    }
+
+    fn search(&self, topic: &str, number: i32) -> Option<usize> {
         self.names.binary_search_by(|(t, n)| t.as_str().cmp(topic).then(n.cmp(&number))).ok()
     }
 

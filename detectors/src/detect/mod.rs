@@ -88,6 +88,17 @@ impl Direction {
         }
     }
 
+    /// The same without a choice: the bits of a deviation to turn, then those to keep.
+    #[inline]
+    pub(crate) fn masks(self) -> (u64, u64) {
+        let sign = 1 << 63;
+        match self {
+            Direction::Both => (0, !sign),
+            Direction::Above => (0, !0),
+            Direction::Below => (sign, !0),
+        }
+    }
+
     /// The accepted band around zero of half width `k`.
     pub(crate) fn band(self, k: f64) -> (f64, f64) {
         match self {

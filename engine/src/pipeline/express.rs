@@ -25,16 +25,26 @@ const TILE_TAGS: usize = 512;
 pub(super) struct Sorted {
     ts: i64,
     value: f64,
-    /// Place in the batch, then the class, then whether a rule of its tag flagged it 4: one word, written at once.
+    /// Place in the batch (32 bits), the class (2), whether a rule of its tag flagged it 4 (1), and how much earlier the row
+    /// before it in the batch is, or [`FAR`](Self::FAR): one word, written at once.
     place: u64,
 }
 
 impl Sorted {
     const NONE: Sorted = Sorted { ts: 0, value: 0.0, place: 0 };
 
+    /// Too long a time for its bits, or none at all.
+    const FAR: u64 = (1 << 29) - 1;
+
     #[inline]
-    fn new(ts: i64, value: f64, row: u32, class: Class) -> Self {
-        Sorted { ts, value, place: u64::from(row) | (class as u64) << 32 }
+    fn new(ts: i64, value: f64, row: u32, class: Class, row_before: i64) -> Self {
+        let earlier = (ts.wrapping_sub(row_before) as u64).min(Self::FAR);
+        Sorted { ts, value, place: u64::from(row) | (class as u64) << 32 | earlier << 35 }
+    }
+
+    #[inline]
+    fn earlier(&self) -> u64 {
+        self.place >> 35
     }
 
     #[inline]
@@ -44,12 +54,12 @@ impl Sorted {
 
     #[inline]
     fn class(&self) -> u8 {
-        (self.place >> 32) as u8
+        (self.place >> 32) as u8 & 3
     }
 
     #[inline]
     fn failed(&self) -> bool {
-        self.place >> 40 != 0
+        self.place >> 34 & 1 != 0
     }
 
     fn whole(&self, tag: u32, flat: &Flat) -> Row {
@@ -74,14 +84,21 @@ impl Progress<'_> {
     }
 
     #[inline]
-    fn before(&self, row: usize) -> i64 {
-        if row == 0 { self.start } else { self.after(row - 1, self.ts[row - 1]) }
+    fn before(&self, row: &Sorted) -> i64 {
+        // Where times never fall, the row mostly says it itself.
+        if self.after.is_empty() && row.earlier() < Sorted::FAR {
+            return (row.ts - row.earlier() as i64).max(self.start);
+        }
+        match row.row().checked_sub(1) {
+            None => self.start,
+            Some(last) => self.after(last, self.ts[last]),
+        }
     }
 
-    /// Reads what [`before`](Self::before) will need of some rows, so that misses of the cache overlap.
+    /// Reads some rows, and what [`before`](Self::before) will need of them, so that misses of the cache overlap.
     fn touch(&self, rows: &[Sorted]) {
-        let times = if self.after.is_empty() { self.ts } else { self.after };
-        let seen = rows.iter().fold(0, |seen, row| seen ^ times[row.row().saturating_sub(1)]);
+        let before = |row: &Sorted| self.after.get(row.row().saturating_sub(1)).copied().unwrap_or(0);
+        let seen = rows.iter().fold(0, |seen, row| seen ^ row.ts ^ before(row));
         std::hint::black_box(seen);
     }
 }
@@ -217,7 +234,7 @@ impl Pipeline {
                 let newest = here[run.len - 1];
                 if timed {
                     for (row, past) in here.iter().zip(&mut by_past[begin..]) {
-                        *past = tag.admit(row.ts, progress.before(row.row()), grace);
+                        *past = tag.admit(row.ts, progress.before(row), grace);
                     }
                 }
                 (tag.newest, tag.admitted) = (newest.ts, true);
@@ -227,7 +244,7 @@ impl Pipeline {
                 let mut kept = 0;
                 for at in 0..here.len() {
                     let row = here[at];
-                    match admit_one(tag, &row.whole(run.tag, flat), progress, row.row(), grace) {
+                    match admit_one(tag, &row.whole(run.tag, flat), progress.before(&row), grace) {
                         Ok(past) => {
                             let to = begin + kept;
                             (by_ts[to], by_value[to], trusted[to]) = (row.ts, row.value, trusted[begin + at]);
@@ -267,7 +284,7 @@ impl Pipeline {
             for (run, tile) in work.runs[first..].iter().zip(&work.tile) {
                 let failed = &work.failed[tile.start..tile.start + tile.len];
                 for (row, failed) in work.sorted[run.start..].iter_mut().zip(failed) {
-                    row.place |= u64::from(*failed) << 40;
+                    row.place |= u64::from(*failed) << 34;
                 }
             }
         }
@@ -287,7 +304,8 @@ impl Pipeline {
                 }
             }
         }
-        if work.groups.len() >= MANY_GROUPS {
+        let many = work.groups.len() >= MANY_GROUPS;
+        if many {
             // In the order of memory.
             work.groups.sort_unstable();
         }
@@ -304,7 +322,9 @@ impl Pipeline {
                 if run.len > 0 {
                     heads[open] = (work.sorted[run.start].row(), run.start, end, m);
                     open += 1;
-                    progress.touch(&work.sorted[run.start..end]);
+                    if many || !progress.after.is_empty() {
+                        progress.touch(&work.sorted[run.start..end]);
+                    }
                 }
             }
             while open > 0 {
@@ -318,7 +338,7 @@ impl Pipeline {
                 let row = work.sorted[at];
                 let after = progress.after(row.row(), row.ts);
                 // Where even the progress after the row makes nothing past, the progress before it need not be known.
-                let before = if group.nothing_past(after) { after } else { progress.before(row.row()) };
+                let before = if group.nothing_past(after) { after } else { progress.before(&row) };
                 let present = row.value.is_finite();
                 let fit = (row.class() == Class::Good as u8) | uncertain_votes;
                 let usable = present & fit & !(own_qc & row.failed());
@@ -361,9 +381,12 @@ impl Work {
         }
         let sorted = grown(&mut self.sorted, flat.ts.len(), Sorted::NONE);
         let columns = flat.ts.iter().zip(&flat.value).zip(&flat.class);
+        // The first row has none before it.
+        let mut row_before = i64::MIN;
         for ((&tag, ((&ts, &value), &class)), row) in flat.tag.iter().zip(columns).zip(0u32..) {
             let count = &mut counts[tag as usize];
-            sorted[*count as usize] = Sorted::new(ts, value, row, class);
+            sorted[*count as usize] = Sorted::new(ts, value, row, class, row_before);
+            row_before = ts;
             *count += 1;
         }
     }
@@ -387,16 +410,10 @@ fn progress_after(flat: &Flat, start: i64, mut after: Vec<i64>) -> Vec<i64> {
 }
 
 /// Admits one row and gives what is past for its tag when it comes in, or says why not.
-fn admit_one(
-    tag: &mut TagState,
-    row: &Row,
-    progress: &Progress<'_>,
-    at: usize,
-    grace: i64,
-) -> Result<i64, Verdict> {
+fn admit_one(tag: &mut TagState, row: &Row, before: i64, grace: i64) -> Result<i64, Verdict> {
     match tag.check(row, &[]) {
         Verdict::Admit => {
-            let past = tag.admit(row.ts, progress.before(at), grace);
+            let past = tag.admit(row.ts, before, grace);
             tag.release(row);
             Ok(past)
         }
@@ -419,7 +436,7 @@ impl Places<'_> {
             self.first += self.spans[self.at].rows;
             self.at += 1;
         }
-        let row = Sorted::new(flat.ts[i], flat.value[i], i as u32, flat.class[i]).whole(flat.tag[i], flat);
+        let row = Sorted::new(flat.ts[i], flat.value[i], i as u32, flat.class[i], 0).whole(flat.tag[i], flat);
         let Some(span) = self.spans.get(self.at) else { return row };
         let index = span.first_index.wrapping_add((at - self.first) as u32);
         Row { offset: span.offset, index, ..row }

@@ -208,9 +208,10 @@ impl<'b> Cursor<'b> {
         Some(scalar)
     }
 
-    /// A number of at most eighteen digits: `-?(0|[1-9][0-9]*)(\.[0-9]+)?`, without an exponent.
+    /// A number of few digits: `-?(0|[1-9][0-9]*)(\.[0-9]+)?`, without an exponent. A whole one may have nineteen, as
+    /// nanoseconds have: so many fit into 64 bits, and those beyond an `i64` go the general way.
     ///
-    /// With so few digits a decimal is one exact division when its digits are below 2^53 and the
+    /// With at most eighteen digits a decimal is one exact division when its digits are below 2^53 and the
     /// power of ten is exact (10^22 is the largest); others go through the standard parser.
     #[inline]
     fn number(&mut self) -> Option<Scalar<'b>> {
@@ -218,9 +219,9 @@ impl<'b> Cursor<'b> {
         let negative = self.peek()? == b'-';
         self.at += usize::from(negative);
         let whole_start = self.at;
-        let mut digits: i64 = 0;
+        let mut digits: u64 = 0;
         while let Some(digit @ b'0'..=b'9') = self.peek() {
-            digits = digits.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
+            digits = digits.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
             self.at += 1;
         }
         let whole_digits = self.at - whole_start;
@@ -233,18 +234,20 @@ impl<'b> Cursor<'b> {
             self.at += 1;
             let decimals_start = self.at;
             while let Some(digit @ b'0'..=b'9') = self.peek() {
-                digits = digits.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
+                digits = digits.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
                 self.at += 1;
             }
             decimals = self.at - decimals_start;
             if decimals == 0 {
                 return None;
             }
-        } else if whole_digits <= 18 {
+        } else if whole_digits <= 19
+            && let Ok(whole) = i64::try_from(digits)
+        {
             if matches!(self.peek(), Some(b'e' | b'E')) || (negative && digits == 0) {
                 return None;
             }
-            return Some(Scalar::Whole(if negative { -digits } else { digits }));
+            return Some(Scalar::Whole(if negative { -whole } else { whole }));
         }
         if matches!(self.peek(), Some(b'e' | b'E')) || decimals == 0 {
             return None;
