@@ -185,6 +185,15 @@ pub fn assemble(
         rule: file.rule.clone(),
         group: file.group.clone(),
     };
+    let files = &file.source.files;
+    if file.quality.is_none() && (files.quality.is_some() || files.quality_suffix.is_some()) {
+        let line = text.lines().position(|l| l.trim_start().starts_with("quality")).map_or(1, |l| l + 1);
+        let message = format!(
+            "line {line}: files have qualities, but nothing says what they mean: add `[quality] scheme = \"opcua\"` (or \"opcda\", \
+             \"qartod\", or lists of codes)"
+        );
+        return Err(FileError::Syntax { path: path.into(), message });
+    }
     let plan = Plan::new(engine, catalogue).map_err(|source| FileError::Plan {
         path: path.into(),
         line: line_of(text, &source),

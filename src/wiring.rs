@@ -3,7 +3,7 @@
 
 use connectors::sink::kafka::{KafkaSink, Offer, Outcome, TopicKind};
 use connectors::sink::recording::Recorder;
-use connectors::source::kafka::{KafkaSource, Offsets};
+use connectors::source::kafka::{KafkaSource, Offsets, Skipped};
 use connectors::store::{StoreError, dir::DirStore};
 use connectors::{BadRecord, Polled, SinkError, Source, SourceError};
 use engine::driver::{Ack, Clock, Fetched, Inlet, Input, Origin, Outlet, Store};
@@ -77,12 +77,14 @@ pub enum PortError {
 pub struct KafkaInlet {
     source: KafkaSource,
     recorder: SharedRecorder,
+    /// Skipped stretches that were told.
+    told: usize,
 }
 
 impl KafkaInlet {
     /// With a recording, if one is wanted.
     pub fn new(source: KafkaSource, recorder: SharedRecorder) -> Self {
-        KafkaInlet { source, recorder }
+        KafkaInlet { source, recorder, told: 0 }
     }
 }
 
@@ -124,6 +126,20 @@ impl Inlet for KafkaInlet {
             self.source.forget_error();
         }
         answer
+    }
+
+    fn lost(&mut self) -> Vec<String> {
+        let skipped = &self.source.skipped()[self.told..];
+        self.told += skipped.len();
+        let tell = |s: &Skipped| {
+            let (topic, partition) = &self.source.partitions()[s.partition as usize];
+            let last = s.oldest - 1;
+            format!(
+                "{topic}-{partition}: offsets {} to {last} are no longer kept by the broker and were not judged",
+                s.wanted
+            )
+        };
+        skipped.iter().map(tell).collect()
     }
 
     fn trouble(&self) -> Option<String> {

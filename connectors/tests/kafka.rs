@@ -170,6 +170,16 @@ fn what_cannot_be_read_is_said_at_start() {
 /// Given a reader that falls behind what the broker keeps, when it reads on, then what it missed is counted.
 #[test]
 fn what_is_dropped_before_it_is_read_is_counted() {
+    fall_behind("earliest");
+}
+
+/// Given the same with `from = "latest"`, then it reads on at the oldest record kept: `from` is for the beginning only.
+#[test]
+fn a_reader_that_fell_behind_misses_nothing_that_is_kept() {
+    fall_behind("latest");
+}
+
+fn fall_behind(from: &str) {
     let broker = MockBroker::start(&[("a", 1)]).unwrap();
     let pad = "x".repeat(900_000);
     let send = |i: i64| {
@@ -179,10 +189,10 @@ fn what_is_dropped_before_it_is_read_is_counted() {
     };
     send(0);
     let more = format!(
-        r#"{JSON},"properties":{{"queued.min.messages":"1","queued.max.messages.kbytes":"1","fetch.message.max.bytes":"1000"}}"#
+        r#"{JSON},"from":"{from}","properties":{{"queued.min.messages":"1","queued.max.messages.kbytes":"1","fetch.message.max.bytes":"1000"}}"#
     );
-    let mut source =
-        KafkaSource::open(&config(&broker.brokers(), &["a"], &more), &Offsets::new(), false).unwrap();
+    let start = Offsets::from([(("a".to_owned(), 0), 0)]);
+    let mut source = KafkaSource::open(&config(&broker.brokers(), &["a"], &more), &start, false).unwrap();
     let mut read = Vec::new();
     let mut read_on = |source: &mut KafkaSource, last: i64| {
         let until = Instant::now() + WAIT;

@@ -133,6 +133,14 @@ impl Flat {
         } else {
             return Err(wrong("tag", "Utf8 or Dictionary(Int32, Utf8)", batch));
         }
+        // Codes that nobody said the meaning of are not guessed: their rows are refused, and their siblings flow.
+        if let Some(quality) = batch.column_by_name("quality").filter(|_| plan.quality.is_none()) {
+            for i in 0..self.tag.len() {
+                if quality.is_null(i) || name_at(quality, i) != NOT_GIVEN {
+                    self.tag[i] = UNKNOWN;
+                }
+            }
+        }
         if self.tag.contains(&UNKNOWN) {
             for i in 0..self.tag.len() {
                 if self.tag[i] == UNKNOWN {
@@ -168,7 +176,7 @@ impl Flat {
     }
 
     fn read_quality(&mut self, batch: &RecordBatch, plan: &Plan) -> Result<(), BatchError> {
-        let Some(quality) = batch.column_by_name("quality") else {
+        let Some(quality) = batch.column_by_name("quality").filter(|_| plan.quality.is_some()) else {
             self.class.resize(self.ts.len(), Class::Good);
             return Ok(());
         };

@@ -90,6 +90,8 @@ pub trait Inlet {
     fn poll(&mut self, wait: Duration) -> Result<Input, Self::Error>;
     /// Whether everything in the partition has been read, as its broker says just now; none when it does not answer.
     fn at_end(&mut self, partition: u32) -> Option<bool>;
+    /// Records that were lost before they were read, since the last call: for a reader.
+    fn lost(&mut self) -> Vec<String>;
     /// Why nothing comes, if the source is in trouble.
     fn trouble(&self) -> Option<String>;
     /// Tells the broker what was read, for people and lag monitors; nothing depends on it.
@@ -244,6 +246,8 @@ pub enum Notice {
         /// Code and reason of the first.
         first: String,
     },
+    /// Records were lost before they were read.
+    Lost(String),
     /// The source does not answer.
     SourceAway(String),
     /// It answers again.
@@ -302,6 +306,7 @@ impl fmt::Display for Notice {
                 write!(f, "{partition} has no checkpoint and begins at offset {}", next.offset)
             }
             Notice::DeadLetters { count, first } => write!(f, "{count} refused, the first: {first}"),
+            Notice::Lost(what) => write!(f, "{what}"),
             Notice::SourceAway(why) => write!(f, "the source does not answer, waiting for it: {why}"),
             Notice::SourceBack => write!(f, "the source answers again"),
             Notice::SinkStalled(why) => write!(f, "a sink does not take outputs, they are kept: {why}"),
@@ -912,6 +917,7 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             self.notices.push(Notice::DeadLetters { count, first });
             self.next_refused = now + REFUSED_EVERY;
         }
+        self.notices.extend(self.inlet.lost().into_iter().map(Notice::Lost));
         match (self.inlet.trouble(), self.away) {
             (Some(_), None) => self.away = Some((now, false)),
             (Some(why), Some((since, told))) if now >= self.next_probe.max(since + AWAY_AFTER) => {

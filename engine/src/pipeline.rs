@@ -446,6 +446,10 @@ impl Pipeline {
                     self.plan.limits.tag_bytes
                 ),
             )
+        } else if self.ids.contains_key(name) {
+            // A known tag: what was refused is the row.
+            let reason = "it has a quality, and no `[quality] scheme` says what its codes mean";
+            ("no_quality_scheme", reason.into())
         } else {
             let message =
                 format!("a partition holds {} tags: rows of further tags are refused", self.names.len());

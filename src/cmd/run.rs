@@ -1,6 +1,6 @@
 //! `truegauge run`: Kafka in; Kafka or standard output out.
 
-use super::CommandError;
+use super::{CommandError, StreamError};
 use crate::config::{self, ClockSource};
 use crate::run_dir::{Alerts, Summary};
 use crate::wiring::{KafkaInlet, SharedRecorder, StreamOutlet, StreamStore, SystemClock};
@@ -155,20 +155,20 @@ fn open(args: &Args) -> Result<Open, CommandError> {
     let offset = |(o, k): (&Origin, &Kept)| ((o.topic.clone(), o.partition), k.checkpoint.next.offset);
     let offsets: Offsets = kept.iter().map(offset).collect();
     let source = KafkaSource::open(&kafka, &offsets, args.until_end)?;
-    for skipped in source.skipped() {
-        let (topic, partition) = &source.partitions()[skipped.partition as usize];
-        let (wanted, oldest) = (skipped.wanted, skipped.oldest);
-        eprintln!(
-            "truegauge: {topic}-{partition}: offsets {wanted} to {} are no longer kept by the broker and were not judged",
-            oldest - 1
-        );
-    }
     if let Some(path) = &args.record {
         let start = |(topic, partition): &(String, i32)| {
             let origin = Origin { topic: topic.clone(), partition: *partition };
             kept.get(&origin).map(|k| k.checkpoint.to_bytes())
         };
-        *recorder.borrow_mut() = Some(Recorder::create(path, source.partitions(), start)?);
+        let mut new = Recorder::create(path, source.partitions(), start)?;
+        // Entries above the checkpoints are applied again: the recording needs them too.
+        for origin in kept.keys() {
+            let text = store.journal(&origin.to_string()).map_err(StreamError::Store)?;
+            // A torn last line was never applied.
+            let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+            new.journal(&text[..whole])?;
+        }
+        *recorder.borrow_mut() = Some(new);
     }
     let outlet = match &loaded.file.sink.kafka {
         Some(sink) => StreamOutlet::Kafka(Box::new(KafkaSink::open(sink, &kafka.brokers)?)),

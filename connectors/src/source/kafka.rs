@@ -639,12 +639,15 @@ fn consumer_config(config: &KafkaConfig) -> Result<ClientConfig, SourceError> {
         return Err(SourceError::Config { field, got, want: "at least one topic" });
     }
     let mut client = client_config(&config.brokers, &config.security, &config.properties)?;
+    // By hand, the beginning is given; the client resets only where the log has lost its place, and what is kept is read.
+    let reset =
+        if config.from == From::Earliest || config.assign == Assign::All { "earliest" } else { "latest" };
     client
         .set("group.id", &config.group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", if config.from == From::Earliest { "earliest" } else { "latest" });
+        .set("auto.offset.reset", reset);
     Ok(client)
 }
 

@@ -429,7 +429,14 @@ fn wide_qualities_decide_what_is_missing() {
         at.pipeline.push_rows(rows, &[], &mut at.out).expect("a canonical batch");
         assert_eq!(at.pipeline.tag_count(), 1);
         assert_eq!(at.end().verdicts.iter().map(|v| v.flag as u8).collect::<Vec<_>>(), [1, 9, 4, 9]);
-        let mut at = At::new(rule);
-        assert_eq!(at.pipeline.push_rows(rows, &[], &mut at.out), Err(BatchError::NoScheme));
     }
+    let mut at = At::new(rule);
+    assert_eq!(at.pipeline.push_rows(&wide, &[], &mut at.out), Err(BatchError::NoScheme));
+    // Long rows come from anybody: one with a code must not stop the others.
+    let words: ArrayRef =
+        Arc::new(arrow_array::StringArray::from(vec![Some("1"), Some("\0"), None, Some("\0")]));
+    at.pipeline.push_rows(&with(&rows, "quality", words), &[], &mut at.out).expect("a canonical batch");
+    let dead: Vec<_> = at.out.dead.iter().map(|d| (d.ts, d.code)).collect();
+    assert_eq!(dead, [(1, "no_quality_scheme"), (3, "no_quality_scheme")]);
+    assert_eq!(at.end().verdicts.iter().map(|v| v.flag as u8).collect::<Vec<_>>(), [4, 1]);
 }

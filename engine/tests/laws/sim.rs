@@ -131,6 +131,9 @@ impl Inlet for SimInlet {
         let (log, at) = (&self.world.logs[partition as usize].1, self.at[partition as usize]);
         Some(log.get(at).is_none_or(|r| r.arrives > self.world.now.get()))
     }
+    fn lost(&mut self) -> Vec<String> {
+        Vec::new()
+    }
     fn trouble(&self) -> Option<String> {
         self.world.is_away().then(|| "no route to host".into())
     }
