@@ -192,3 +192,35 @@ fn an_interrupted_replay_leaves_what_it_read() {
         assert!(out.join(file).is_file(), "{file}");
     }
 }
+
+/// Given a million and a hundred distinct tags, then those beyond the limit are dead letters, told once, and the tags that were known
+/// before are judged as ever.
+#[test]
+fn a_million_tags_leave_the_known_ones_unharmed() {
+    let dir = tempfile::tempdir().expect("directory");
+    let (data, config, out) = (dir.path().join("d.csv"), dir.path().join("c.toml"), dir.path().join("out"));
+    let mut rows = String::from("ts,tag,value\n");
+    let known = |rows: &mut String, from: u32| {
+        for i in 0..100 {
+            rows.push_str(&format!("{},known,{}\n", from + i, if i == 50 { 99 } else { 5 }));
+        }
+    };
+    known(&mut rows, 1_700_000_000);
+    for i in 0..1_000_100 {
+        rows.push_str(&format!("1700000200,tag{i},1\n"));
+    }
+    known(&mut rows, 1_700_000_300);
+    std::fs::write(&data, rows).expect("written");
+    let rule = "[source.files]\nts_unit = \"s\"\n[[rule]]\nid = \"range\"\ntags = [\"*\"]\ndetect.range = { fail = [0.0, 10.0] }\nalert = {}\n";
+    std::fs::write(&config, rule).expect("written");
+    let text = |p: &std::path::Path| p.to_str().expect("temporary paths are text").to_owned();
+    let (data, config) = (text(&data), text(&config));
+    let line = ["replay", &data, "-c", &config, "--emit", "events", "-o", &text(&out)];
+    crate::replay::truegauge(&line).expect("replays");
+    let summary: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.join("summary.json")).expect("written")).expect("JSON");
+    assert_eq!((&summary["tags"], &summary["dead_letters"]), (&1_000_000.into(), &101.into()));
+    assert_eq!((&summary["alerts_fired"], &summary["alerts_resolved"]), (&2.into(), &2.into()));
+    let events = std::fs::read_to_string(out.join("alerts.jsonl")).expect("written");
+    assert_eq!(events.matches("limit_tags").count(), 1);
+}
