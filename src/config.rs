@@ -8,7 +8,6 @@ use engine::config::raw;
 use engine::{Catalogue, ConfigError, EngineRaw, Plan};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -216,29 +215,29 @@ fn directory(file: &Path) -> &Path {
 }
 
 fn catalogue(path: &Path) -> Result<Catalogue, FileError> {
-    let rows = connectors::catalogue::read(path)?;
-    let mut all = BTreeMap::new();
-    for mut row in rows {
-        let number = |name: &str| row.numbers.iter().find(|(n, _)| &**n == name).map(|(_, x)| *x);
-        let problem = match (row.text("reporting"), number("heartbeat_s")) {
-            (None | Some("periodic"), _) => None,
-            (Some("by_exception"), Some(beat)) if beat > 0.0 => None,
-            (Some("by_exception"), _) => Some("by_exception, but `heartbeat_s` is not longer than zero"),
-            (Some(_), _) => Some("neither periodic nor by_exception"),
-        };
-        if let Some(problem) = problem {
-            let reason = format!("tag `{}`: `reporting` is {problem}", row.tag);
+    let mut table = connectors::catalogue::read(path)?;
+    if let Some(modes) = table.texts("reporting") {
+        let beats = table.numbers("heartbeat_s");
+        let beat = |i: usize| beats.is_some_and(|cells| cells[i] > 0.0);
+        for (i, (tag, mode)) in table.tags.iter().zip(modes).enumerate() {
+            let problem = match mode.as_str() {
+                "" | "periodic" => continue,
+                "by_exception" if beat(i) => continue,
+                "by_exception" => "by_exception, but `heartbeat_s` is not longer than zero",
+                _ => "neither periodic nor by_exception",
+            };
+            let reason = format!("tag `{tag}`: `reporting` is {problem}");
             let broken = connectors::SourceError::Broken { path: path.into(), format: "catalogue", reason };
             return Err(broken.into());
         }
-        if row.text("reporting") == Some("periodic") {
-            row.numbers.retain(|(name, _)| &**name != "heartbeat_s");
+        let periodic: Vec<bool> = modes.iter().map(|mode| mode == "periodic").collect();
+        for (_, cells) in table.numbers.iter_mut().filter(|(name, _)| name == "heartbeat_s") {
+            for (cell, _) in cells.iter_mut().zip(&periodic).filter(|(_, periodic)| **periodic) {
+                *cell = f64::NAN;
+            }
         }
-        // The order of the columns means nothing.
-        row.numbers.sort_by(|a, b| a.0.cmp(&b.0));
-        all.insert(row.tag, row.numbers);
     }
-    Ok(Catalogue { rows: all })
+    Ok(Catalogue::new(&table.tags, &table.numbers))
 }
 
 const PENDING_EVENTS: NonZeroU32 = NonZeroU32::new(10_000).unwrap();

@@ -1,6 +1,6 @@
 //! The tag catalogue: what is known about each tag, from a CSV or Parquet table.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{collections::HashSet, fs::File, path::Path};
 
 use arrow_array::{Array, ArrayRef, cast::AsArray, types::Float64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -11,51 +11,49 @@ use crate::{
     source::table::{flat_text, numbers, words},
 };
 
-/// What the catalogue says about one tag. Empty cells are left out.
+/// A catalogue by columns: each is as long as `tags`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct CatalogueRow {
-    /// The tag.
-    pub tag: String,
-    /// Cells of columns in which every cell is a number, in the order of the columns.
-    pub numbers: Vec<(Arc<str>, f64)>,
-    /// Cells of the other columns, in the order of the columns.
-    pub texts: Vec<(String, String)>,
+pub struct CatalogueTable {
+    /// The tags, each once.
+    pub tags: Vec<String>,
+    /// Columns in which every cell is a number, NaN where a cell is empty.
+    pub numbers: Vec<(String, Vec<f64>)>,
+    /// The other columns, empty text where a cell is empty.
+    pub texts: Vec<(String, Vec<String>)>,
 }
 
-impl CatalogueRow {
-    /// The number in a column, if there is one.
+impl CatalogueTable {
+    /// The numbers in a column, if there is one.
     #[must_use]
-    pub fn number(&self, column: &str) -> Option<f64> {
-        self.numbers.iter().find(|(name, _)| **name == *column).map(|(_, number)| *number)
+    pub fn numbers(&self, column: &str) -> Option<&[f64]> {
+        self.numbers.iter().find(|(name, _)| name == column).map(|(_, cells)| cells.as_slice())
     }
 
-    /// The text in a column, if there is one.
+    /// The texts in a column, if there is one.
     #[must_use]
-    pub fn text(&self, column: &str) -> Option<&str> {
-        self.texts.iter().find(|(name, _)| name == column).map(|(_, text)| text.as_str())
+    pub fn texts(&self, column: &str) -> Option<&[String]> {
+        self.texts.iter().find(|(name, _)| name == column).map(|(_, cells)| cells.as_slice())
     }
 }
 
 /// Reads a catalogue: `.parquet`, or CSV whatever the name. The column `tag` is required.
 ///
 /// # Errors
-/// A file that cannot be read, no column `tag`, a row without a tag, a tag that occurs twice.
-pub fn read(path: &Path) -> Result<Vec<CatalogueRow>, SourceError> {
+/// A file that cannot be read, no column `tag`, a row without a tag, a tag or a column that occurs twice.
+pub fn read(path: &Path) -> Result<CatalogueTable, SourceError> {
     let is_parquet = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"));
-    let rows = if is_parquet { read_parquet(path)? } else { read_csv(path)? };
-    let mut seen = std::collections::HashSet::with_capacity(rows.len());
-    for (i, row) in rows.iter().enumerate() {
-        if row.tag.is_empty() {
-            return Err(broken(path, format!("row {} has no tag", i + 1)));
-        }
-        if !seen.insert(&row.tag) {
-            return Err(broken(path, format!("tag `{}` occurs twice", row.tag)));
-        }
+    let table = if is_parquet { read_parquet(path)? } else { read_csv(path)? };
+    if let Some(i) = table.tags.iter().position(String::is_empty) {
+        return Err(broken(path, format!("row {} has no tag", i + 1)));
     }
-    Ok(rows)
+    let mut seen = HashSet::with_capacity(table.tags.len());
+    if let Some(twice) = table.tags.iter().find(|tag| !seen.insert(tag.as_str())) {
+        return Err(broken(path, format!("tag `{twice}` occurs twice")));
+    }
+    Ok(table)
 }
 
-fn read_csv(path: &Path) -> Result<Vec<CatalogueRow>, SourceError> {
+fn read_csv(path: &Path) -> Result<CatalogueTable, SourceError> {
     let refused = |source| SourceError::Io { path: path.to_owned(), source };
     let text = std::fs::read(path).map_err(refused)?;
     let delimiter = if path.extension().is_some_and(|ending| ending == "tsv") { b'\t' } else { b',' };
@@ -87,26 +85,15 @@ fn read_csv(path: &Path) -> Result<Vec<CatalogueRow>, SourceError> {
             move |row| table.cell(row * width + i)
         })
     };
-    let row = |tag: &str| CatalogueRow { tag: tag.to_owned(), ..CatalogueRow::default() };
-    let mut rows: Vec<CatalogueRow> = column(tag).map(row).collect();
+    let mut read = CatalogueTable { tags: column(tag).map(str::to_owned).collect(), ..Default::default() };
     for (i, name) in names.iter().enumerate().filter(|(i, _)| *i != tag) {
-        let number =
-            |cell: &str| if cell.is_empty() { Some(None) } else { cell.parse::<f64>().ok().map(Some) };
+        let number = |cell: &str| if cell.is_empty() { Some(f64::NAN) } else { cell.parse::<f64>().ok() };
         match column(i).map(number).collect::<Option<Vec<_>>>() {
-            Some(numbers) => {
-                let name: Arc<str> = name.as_str().into();
-                for (number, row) in numbers.into_iter().zip(&mut rows) {
-                    row.numbers.extend(number.filter(|x| !x.is_nan()).map(|x| (name.clone(), x)));
-                }
-            }
-            None => {
-                for (cell, row) in column(i).zip(&mut rows).filter(|(cell, _)| !cell.is_empty()) {
-                    row.texts.push((name.clone(), cell.to_owned()));
-                }
-            }
+            Some(cells) => read.numbers.push((name.clone(), cells)),
+            None => read.texts.push((name.clone(), column(i).map(str::to_owned).collect())),
         }
     }
-    Ok(rows)
+    Ok(read)
 }
 
 /// Cells of a table in one piece of memory.
@@ -132,50 +119,45 @@ fn row_or<T>(row: Result<T, std::str::Utf8Error>, path: &Path, line: usize) -> R
     row.map_err(|_| broken(path, format!("line {line} is not UTF-8")))
 }
 
-fn read_parquet(path: &Path) -> Result<Vec<CatalogueRow>, SourceError> {
+fn read_parquet(path: &Path) -> Result<CatalogueTable, SourceError> {
     let file = File::open(path).map_err(|source| SourceError::Io { path: path.to_owned(), source })?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.build())
         .map_err(|error| broken(path, error.to_string()))?;
-    let mut rows = Vec::new();
+    let mut table = CatalogueTable::default();
     for batch in reader {
         let batch = batch.map_err(|error| broken(path, error.to_string()))?;
         let schema = batch.schema();
         let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         let tag = tag_column(path, &names)?;
-        let first = rows.len();
-        rows.resize(first + batch.num_rows(), CatalogueRow::default());
         for (i, (name, array)) in names.iter().zip(batch.columns()).enumerate() {
-            fill(path, name, array, i == tag, &mut rows[first..])?;
+            add(path, name, array, i == tag, &mut table)?;
         }
     }
-    Ok(rows)
+    Ok(table)
 }
 
-/// Puts one column into the rows.
-fn fill(
+/// Adds a column of a batch to the table.
+fn add(
     path: &Path,
     name: &str,
     array: &ArrayRef,
     is_tag: bool,
-    rows: &mut [CatalogueRow],
+    table: &mut CatalogueTable,
 ) -> Result<(), SourceError> {
     if let Some(text) = words(array).and_then(|text| flat_text(&text)) {
-        for (word, row) in text.iter().zip(rows) {
-            match word {
-                Some(word) if is_tag => row.tag = word.to_owned(),
-                Some(word) if !word.is_empty() => row.texts.push((name.to_owned(), word.to_owned())),
-                _ => {}
-            }
+        let cells = text.iter().map(|word| word.unwrap_or("").to_owned());
+        if is_tag {
+            table.tags.extend(cells);
+        } else {
+            grown(&mut table.texts, name).extend(cells);
         }
         return Ok(());
     }
     match numbers(array).filter(|_| !is_tag) {
         Some(column) => {
-            let name: Arc<str> = name.into();
-            for (number, row) in column.as_primitive::<Float64Type>().iter().zip(rows) {
-                row.numbers.extend(number.filter(|x| !x.is_nan()).map(|x| (name.clone(), x)));
-            }
+            let cells = column.as_primitive::<Float64Type>().iter().map(|x| x.unwrap_or(f64::NAN));
+            grown(&mut table.numbers, name).extend(cells);
             Ok(())
         }
         None => Err(SourceError::ColumnType {
@@ -187,7 +169,20 @@ fn fill(
     }
 }
 
+/// The column of a name, which a file's later batches go on with.
+fn grown<'a, T>(columns: &'a mut Vec<(String, Vec<T>)>, name: &str) -> &'a mut Vec<T> {
+    let at = columns.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+        columns.push((name.to_owned(), Vec::new()));
+        columns.len() - 1
+    });
+    &mut columns[at].1
+}
+
+/// Where the tags are; no two columns may have one name.
 fn tag_column(path: &Path, names: &[String]) -> Result<usize, SourceError> {
+    if let Some((i, name)) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+        return Err(broken(path, format!("column {} is the second `{name}`", i + 1)));
+    }
     names.iter().position(|name| name == TAG).ok_or_else(|| SourceError::NoColumn {
         path: path.to_owned(),
         column: TAG.to_owned(),
@@ -210,19 +205,22 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tags.csv");
         std::fs::write(&path, "tag,unit,lo,hi,code\nT1,degC,-10,80,7\nT2,,,1e3,A7\n").unwrap();
-        let rows = read(&path).unwrap();
-        assert_eq!(rows[0].number("lo"), Some(-10.0));
-        assert_eq!(rows[0].text("code"), Some("7"));
-        assert_eq!(rows[1].numbers, [("hi".into(), 1000.0)]);
-        assert_eq!(rows[1].texts, [("code".to_owned(), "A7".to_owned())]);
+        let table = read(&path).unwrap();
+        assert_eq!(table.tags, ["T1", "T2"]);
+        assert_eq!(table.numbers("hi"), Some([80.0, 1000.0].as_slice()));
+        let lo = table.numbers("lo").unwrap();
+        assert!(lo[0] == -10.0 && lo[1].is_nan());
+        assert_eq!(table.texts("code"), Some(["7".to_owned(), "A7".to_owned()].as_slice()));
+        assert_eq!(table.texts("unit"), Some(["degC".to_owned(), String::new()].as_slice()));
+        assert_eq!(table.numbers("code"), None);
     }
 
-    /// Given catalogues without tags or with one twice, when read, then the error names the file.
+    /// Given catalogues without tags, or with a tag or a column twice, when read, then the error names the file.
     #[test]
-    fn tags_are_required_and_unique() {
+    fn tags_are_required_and_names_are_unique() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tags.csv");
-        for text in ["name,lo\nT1,1\n", "tag,lo\nT1,1\nT1,2\n", "tag,lo\n,1\n", ""] {
+        for text in ["name,lo\nT1,1\n", "tag,lo\nT1,1\nT1,2\n", "tag,lo\n,1\n", "tag,lo,lo\nT1,1,2\n", ""] {
             std::fs::write(&path, text).unwrap();
             assert!(read(&path).unwrap_err().to_string().contains("tags.csv"), "{text}");
         }

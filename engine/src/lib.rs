@@ -22,7 +22,8 @@ mod pipeline;
 mod rule;
 
 pub use columns::{BatchError, LAYOUT, QUALITY_OF};
-pub use config::plan::{Catalogue, ConfigError, Plan};
+pub use config::catalogue::Catalogue;
+pub use config::plan::{ConfigError, Plan};
 pub use config::raw::EngineRaw;
 pub use intake::{Content, JournalEntry, Span};
 pub use output::{

@@ -174,7 +174,8 @@ pub(crate) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
+    let digits = hash.finalize().into_iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
 }
 
 /// What downstream consumers read of a signal at one time. Its key is `(signal, ts, n)`.

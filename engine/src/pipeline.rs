@@ -228,13 +228,14 @@ impl Pipeline {
         self.ids.insert(shared, id);
         self.tags.push(TagState::default());
         self.store.grow(self.names.len());
-        let sentinels = self.plan.sentinels_of(name);
+        let row = self.plan.row(name);
+        let sentinels = self.plan.sentinels_of(&row);
         if !sentinels.is_empty() {
             self.sentinels.resize(id as usize, Box::default());
             self.sentinels.push(sentinels.into());
         }
         for rule in &mut self.rules {
-            rule.register(&self.plan, name);
+            rule.register(&row);
         }
         self.timed = self.rules.iter().any(|r| r.timed());
         id

@@ -3,7 +3,8 @@
 //! The boundary that hides the detector's type is (rule, batch): one virtual call judges all runs of a batch.
 
 use crate::alert::{self, LIFE_WORDS, Life, Terms};
-use crate::config::plan::{Plan, RulePlan};
+use crate::config::catalogue::Row;
+use crate::config::plan::RulePlan;
 use crate::config::raw::Severity;
 use crate::config::select::matches;
 use crate::keyed::{Arena, Store};
@@ -48,8 +49,8 @@ pub(crate) struct Scratch {
 
 /// A rule whose detector's type is hidden.
 pub(crate) trait Rule: Send {
-    /// Learns that a tag exists; binds parameters if the rule selects it.
-    fn register(&mut self, plan: &Plan, tag: &str);
+    /// Learns that a tag exists, given its row of the catalogue; binds parameters if the rule selects it.
+    fn register(&mut self, row: &Row<'_>);
     fn stage(&self) -> Stage;
     /// Whether it ever sets a deadline.
     fn timed(&self) -> bool;
@@ -346,19 +347,18 @@ impl<D: Detector> Typed<D> {
 }
 
 impl<D: Detector> Rule for Typed<D> {
-    fn register(&mut self, plan: &Plan, tag: &str) {
-        if !self.patterns.iter().any(|p| matches(p, tag)) {
+    fn register(&mut self, row: &Row<'_>) {
+        if !self.patterns.iter().any(|p| matches(p, row.tag)) {
             self.bound.push(NONE);
             return;
         }
-        let row = plan.row(tag);
         let own = self.per_tag || row.heartbeat_ns().is_some();
         if let Some(shared) = self.shared.filter(|_| !own) {
             self.bound.push(shared);
             return;
         }
         // Whatever the catalogue holds was bound once at the check; a tag outside it is not judged by this rule.
-        match D::bind(&self.raw, &row) {
+        match D::bind(&self.raw, row) {
             Ok(params) => {
                 self.deadlines |= params.longest_step_ns().is_some();
                 self.params.push(params);

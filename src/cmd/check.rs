@@ -31,8 +31,8 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let (rules, groups) = (loaded.plan.rules.len(), loaded.plan.groups.len());
     println!("{}: {rules} rules, {groups} groups, digest {}", args.config.display(), loaded.plan.digest);
     if args.data.is_empty() {
-        let known = loaded.plan.catalogue.iter().flat_map(|c| c.rows.keys());
-        warn(&loaded.plan, known.map(String::as_str));
+        let known = loaded.plan.catalogue.iter().flat_map(|c| c.tags());
+        warn(&loaded.plan, known);
         return Ok(());
     }
     let plan = Arc::new(loaded.plan);

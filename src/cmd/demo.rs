@@ -179,13 +179,16 @@ fn assembled() -> Result<config::Loaded, config::FileError> {
 }
 
 fn catalogue() -> Catalogue {
-    let rows = DEMO_TAGS.iter().map(|tag| {
-        let ([a, b], [c, d]) = (tag.fail, tag.suspect);
-        let names = ["fail_lo", "fail_hi", "suspect_lo", "suspect_hi", "suspect_per_s"];
-        let numbers = names.iter().map(|n| Arc::from(*n)).zip([a, b, c, d, tag.suspect_per_s]);
-        (tag.name.to_string(), numbers.collect())
-    });
-    Catalogue { rows: rows.collect() }
+    let tags = DEMO_TAGS.map(|tag| tag.name);
+    let column = |of: fn(&datasets::DemoTag) -> f64| DEMO_TAGS.iter().map(of).collect::<Vec<f64>>();
+    let columns = [
+        ("fail_lo", column(|tag| tag.fail[0])),
+        ("fail_hi", column(|tag| tag.fail[1])),
+        ("suspect_lo", column(|tag| tag.suspect[0])),
+        ("suspect_hi", column(|tag| tag.suspect[1])),
+        ("suspect_per_s", column(|tag| tag.suspect_per_s)),
+    ];
+    Catalogue::new(&tags, &columns)
 }
 
 /// Sends the plant's rows at their pace, over the Kafka protocol.

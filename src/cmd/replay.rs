@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let records = args.journal.as_deref().map(read_journal).transpose()?.unwrap_or_default();
     let mut out = Outputs { all_verdicts: args.emit == Emit::All, ..Outputs::default() };
     let mut live = Live::new(plan.clone());
-    let tags = plan.catalogue.as_ref().map_or(0, |catalogue| catalogue.rows.len());
+    let tags = plan.catalogue.as_ref().map_or(0, engine::Catalogue::len);
     let batch_rows =
         args.batch_rows.map_or((tags * ROWS_A_TAG).clamp(FEWEST_ROWS, MOST_ROWS), |rows| rows as usize);
     let files = &loaded.file.source.files;

@@ -1,18 +1,19 @@
 //! The checked configuration: what cannot run does not start.
 
+use super::catalogue::{Catalogue, HEARTBEAT, Numbers, Row, SENTINEL};
 use super::raw::{
     CodeRaw, EngineRaw, Exclude, ExcludeWord, GroupRaw, QualityRaw, Reporting, ReportingRaw, RuleRaw, Scheme,
     SchemeRaw, SentinelRaw, Uncertain,
 };
 use super::select::matches;
 use crate::output::{digest, digest_of};
-use detectors::detect::{Columns, DetectRaw};
+use detectors::detect::{Columns, DetectRaw, Detector, Visitor};
 use detectors::forecast::AnyForecast;
 use detectors::params::ParamError;
 use detectors::vote::{AnyVoter, Exclusion, ExclusionRaw};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::sync::Arc;
 
 /// Why a configuration was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -206,79 +207,13 @@ pub struct GroupPlan {
     pub digest: String,
 }
 
-/// The tag catalogue: numbers by tag and column.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Catalogue {
-    /// The numeric cells of each tag; of two cells in one column the last counts.
-    pub rows: BTreeMap<String, Cells>,
-}
-
-/// Numeric cells of one tag: column and number.
-pub type Cells = Vec<(Arc<str>, f64)>;
-
-impl Catalogue {
-    /// All of it as bytes, for a digest: numbers by their bits, since writing them out takes longer than all the rest.
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let word = |bytes: &mut Vec<u8>, word: &str| {
-            bytes.extend((word.len() as u64).to_le_bytes());
-            bytes.extend(word.as_bytes());
-        };
-        for (tag, cells) in &self.rows {
-            word(&mut bytes, tag);
-            bytes.extend((cells.len() as u64).to_le_bytes());
-            for (column, number) in cells {
-                word(&mut bytes, column);
-                bytes.extend(number.to_bits().to_le_bytes());
-            }
-        }
-        bytes
-    }
-}
-
-/// Column of the catalogue with the value of a tag that stands for "no measurement".
-const SENTINEL: &str = "sentinel";
-
-/// Column of the catalogue with the heartbeat of a tag that reports by exception, in seconds.
-const HEARTBEAT: &str = "heartbeat_s";
-
 /// The heartbeat of a tag that reports by exception, in nanoseconds.
-fn heartbeat(reporting: &[ReportingRaw], catalogue: Option<&Catalogue>, tag: &str) -> Option<i64> {
+fn heartbeat(reporting: &[ReportingRaw], numbers: Numbers<'_>, tag: &str) -> Option<i64> {
     if let Some(r) = reporting.iter().find(|r| r.tags.iter().any(|p| matches(p, tag))) {
         return r.heartbeat.map(|h| h.to_ns());
     }
-    let seconds = cell(catalogue?.rows.get(tag)?, HEARTBEAT)?;
+    let seconds = numbers.get(HEARTBEAT)?;
     (seconds > 0.0).then_some((seconds * 1e9) as i64)
-}
-
-impl Catalogue {
-    fn column(&self, name: &str) -> impl Iterator<Item = (&str, f64)> {
-        self.rows.iter().filter_map(move |(tag, row)| Some((tag.as_str(), cell(row, name)?)))
-    }
-}
-
-/// The number in a column; of two cells in one column the last counts.
-fn cell(cells: &Cells, column: &str) -> Option<f64> {
-    cells.iter().rev().find(|(name, _)| &**name == column).map(|(_, number)| *number)
-}
-
-/// A catalogue row as detectors see it; a tag without a row has no columns.
-pub(crate) struct Row<'a> {
-    tag: &'a str,
-    numbers: Option<&'a Cells>,
-    heartbeat: Option<i64>,
-}
-
-impl Columns for Row<'_> {
-    fn number(&self, column: &str) -> Option<f64> {
-        self.numbers?.iter().rfind(|(name, _)| **name == *column).map(|(_, number)| *number)
-    }
-    fn tag(&self) -> &str {
-        self.tag
-    }
-    fn heartbeat_ns(&self) -> Option<i64> {
-        self.heartbeat
-    }
 }
 
 impl Plan {
@@ -341,8 +276,9 @@ impl Plan {
             }
         }
         let mut rules = Vec::new();
+        let mut cells = Vec::new();
         for rule in raw.rule {
-            check_rule(&rule, catalogue.as_ref())?;
+            cells.extend(check_rule(&rule, &raw.reporting, catalogue.as_ref())?);
             let digest = digest(&[&admission, &format!("{rule:?}")]);
             let shape = format!("{:?}", rule.detect);
             rules.push(RulePlan { raw: rule, digest, shape });
@@ -368,7 +304,8 @@ impl Plan {
             let models: Result<Vec<_>, _> = group.fallback.iter().map(|m| m.build(period)).collect();
             let models = models.map_err(refuse)?;
             let max_skew = group.max_skew.to_ns();
-            let age = |m: &String| heartbeat(&raw.reporting, catalogue.as_ref(), m).unwrap_or(max_skew);
+            let numbers = |m: &str| catalogue.as_ref().map_or(Numbers::default(), |c| c.numbers(m));
+            let age = |m: &String| heartbeat(&raw.reporting, numbers(m), m).unwrap_or(max_skew);
             groups.push(GroupPlan {
                 max_age: group.members.iter().map(age).collect(),
                 period,
@@ -385,8 +322,7 @@ impl Plan {
         }
         let parts: Vec<&str> =
             rules.iter().map(|r| r.digest.as_str()).chain(groups.iter().map(|g| g.digest.as_str())).collect();
-        let catalogue_bytes = catalogue.as_ref().map_or(Vec::new(), Catalogue::bytes);
-        let digest = digest_of([admission.as_bytes(), parts.join(" ").as_bytes(), &catalogue_bytes]);
+        let digest = digest_of([admission.as_bytes(), parts.join(" ").as_bytes(), &cells]);
         Ok(Plan {
             time,
             limits: raw.limits,
@@ -401,19 +337,19 @@ impl Plan {
     }
 
     /// The values of a tag that stand for "no measurement".
-    pub(crate) fn sentinels_of(&self, tag: &str) -> Vec<f64> {
-        let fits = |s: &&SentinelRaw| s.tags.iter().any(|p| matches(p, tag));
+    pub(crate) fn sentinels_of(&self, row: &Row<'_>) -> Vec<f64> {
+        let fits = |s: &&SentinelRaw| s.tags.iter().any(|p| matches(p, row.tag));
         let mut values: Vec<f64> =
             self.sentinels.iter().filter(fits).flat_map(|s| &s.values).copied().collect();
-        values.extend(self.row(tag).number(SENTINEL));
+        values.extend(row.numbers.get(SENTINEL));
         values
     }
 
     /// Tags that are declared (in the catalogue or as members of a group) and watched by a `gap` rule, with the longest silence that is good.
     pub fn watched(&self) -> Vec<(String, i64)> {
         let members = self.groups.iter().flat_map(|g| g.raw.members.iter());
-        let declared: BTreeSet<&String> =
-            self.catalogue.iter().flat_map(|c| c.rows.keys()).chain(members).collect();
+        let declared: BTreeSet<&str> =
+            self.catalogue.iter().flat_map(Catalogue::tags).chain(members.map(String::as_str)).collect();
         let max = |tag: &str| {
             let of = |rule: &RulePlan| match &rule.raw.detect {
                 DetectRaw::Gap(gap) if rule.raw.tags.iter().any(|p| matches(p, tag)) => Some(gap.max.to_ns()),
@@ -421,7 +357,7 @@ impl Plan {
             };
             self.rules.iter().filter_map(of).min()
         };
-        declared.into_iter().filter_map(|tag| Some((tag.clone(), max(tag)?))).collect()
+        declared.into_iter().filter_map(|tag| Some((tag.to_string(), max(tag)?))).collect()
     }
 
     /// Kinds of each group's fallback models, in order.
@@ -431,14 +367,13 @@ impl Plan {
 
     /// The catalogue's row of a tag.
     pub(crate) fn row<'a>(&'a self, tag: &'a str) -> Row<'a> {
-        let catalogue = self.catalogue.as_ref();
-        let numbers = catalogue.and_then(|c| c.rows.get(tag));
-        Row { tag, numbers, heartbeat: self.heartbeat(tag) }
+        let numbers = self.catalogue.as_ref().map_or(Numbers::default(), |c| c.numbers(tag));
+        Row { tag, numbers, heartbeat: heartbeat(&self.reporting, numbers, tag) }
     }
 
     /// The heartbeat of a tag that reports by exception, in nanoseconds: silence inside it means "unchanged".
     pub fn heartbeat(&self, tag: &str) -> Option<i64> {
-        heartbeat(&self.reporting, self.catalogue.as_ref(), tag)
+        self.row(tag).heartbeat
     }
 
     /// Rules of the kind `gap` that would take a silence for a fault inside the heartbeat of one of `tags`: rule and tag.
@@ -457,38 +392,12 @@ impl Plan {
     }
 }
 
-fn check_rule(rule: &RuleRaw, catalogue: Option<&Catalogue>) -> Result<(), ConfigError> {
-    struct Check<'a>(&'a RuleRaw, Option<&'a Catalogue>);
-    impl detectors::detect::Visitor for Check<'_> {
-        type Out = Result<(), ConfigError>;
-        fn visit<D: detectors::detect::Detector>(self, raw: &D::Raw) -> Self::Out {
-            let (rule, Some(catalogue)) = (self.0, self.1) else {
-                if D::needs_columns(raw) {
-                    return Err(ConfigError::NoCatalogue { rule: self.0.id.clone() });
-                }
-                let row = Row { tag: "", numbers: None, heartbeat: None };
-                let bound = D::bind(raw, &row);
-                return bound
-                    .map(|_| ())
-                    .map_err(|source| ConfigError::Rule { rule: self.0.id.clone(), source });
-            };
-            let mut selected = 0usize;
-            for (tag, numbers) in &catalogue.rows {
-                if rule.tags.iter().any(|p| matches(p, tag)) {
-                    selected += 1;
-                    D::bind(raw, &Row { tag, numbers: Some(numbers), heartbeat: None })
-                        .map_err(|source| ConfigError::Rule { rule: rule.id.clone(), source })?;
-                }
-            }
-            if selected == 0 {
-                return Err(ConfigError::SelectsNothing {
-                    rule: rule.id.clone(),
-                    patterns: rule.tags.clone(),
-                });
-            }
-            Ok(())
-        }
-    }
+/// Whether a rule can run; what it reads of the catalogue, as bytes for a digest.
+fn check_rule(
+    rule: &RuleRaw,
+    reporting: &[ReportingRaw],
+    catalogue: Option<&Catalogue>,
+) -> Result<Vec<u8>, ConfigError> {
     if rule.tags.is_empty() {
         return Err(ConfigError::SelectsNothing { rule: rule.id.clone(), patterns: Vec::new() });
     }
@@ -497,14 +406,82 @@ fn check_rule(rule: &RuleRaw, catalogue: Option<&Catalogue>) -> Result<(), Confi
             known(&rule.id, pattern, catalogue)?;
         }
     }
-    detectors::detect::visit(&rule.detect, Check(rule, catalogue))
+    detectors::detect::visit(&rule.detect, Check { rule, reporting, catalogue })
+}
+
+/// Binds a rule's parameters to every tag that is known of.
+struct Check<'a> {
+    rule: &'a RuleRaw,
+    reporting: &'a [ReportingRaw],
+    catalogue: Option<&'a Catalogue>,
+}
+
+impl Visitor for Check<'_> {
+    type Out = Result<Vec<u8>, ConfigError>;
+
+    fn visit<D: Detector>(self, raw: &D::Raw) -> Self::Out {
+        let refuse = |source| ConfigError::Rule { rule: self.rule.id.clone(), source };
+        let Some(catalogue) = self.catalogue else {
+            if D::needs_columns(raw) {
+                return Err(ConfigError::NoCatalogue { rule: self.rule.id.clone() });
+            }
+            D::bind(raw, &Row::default()).map_err(refuse)?;
+            return Ok(Vec::new());
+        };
+        let mut selected = 0usize;
+        let read = Read { bytes: RefCell::default(), row: Row::default() };
+        let read = catalogue.tags().enumerate().try_fold(read, |mut read, (i, tag)| {
+            if self.rule.tags.iter().any(|p| matches(p, tag)) {
+                selected += 1;
+                let numbers = catalogue.numbers_at(i);
+                read.turn_to(Row { tag, numbers, heartbeat: heartbeat(self.reporting, numbers, tag) });
+                D::bind(raw, &read).map_err(refuse)?;
+            }
+            Ok(read)
+        })?;
+        if selected == 0 {
+            let patterns = self.rule.tags.clone();
+            return Err(ConfigError::SelectsNothing { rule: self.rule.id.clone(), patterns });
+        }
+        Ok(read.bytes.into_inner())
+    }
+}
+
+/// A row that notes what was read from it: the tag, then each number by its bits (writing them out takes longer than all the
+/// rest). Which columns they are from stands in the rule's parameters.
+struct Read<'a> {
+    bytes: RefCell<Vec<u8>>,
+    row: Row<'a>,
+}
+
+impl<'a> Read<'a> {
+    fn turn_to(&mut self, row: Row<'a>) {
+        let bytes = self.bytes.get_mut();
+        bytes.extend((row.tag.len() as u64).to_le_bytes());
+        bytes.extend(row.tag.as_bytes());
+        self.row = row;
+    }
+}
+
+impl Columns for Read<'_> {
+    fn number(&self, column: &str) -> Option<f64> {
+        let number = self.row.number(column);
+        self.bytes.borrow_mut().extend(number.unwrap_or(f64::NAN).to_bits().to_le_bytes());
+        number
+    }
+    fn tag(&self) -> &str {
+        self.row.tag
+    }
+    fn heartbeat_ns(&self) -> Option<i64> {
+        self.row.heartbeat
+    }
 }
 
 fn known(by: &str, tag: &str, catalogue: &Catalogue) -> Result<(), ConfigError> {
-    if catalogue.rows.contains_key(tag) {
+    if catalogue.contains(tag) {
         return Ok(());
     }
-    let nearest = nearest(tag, catalogue.rows.keys().map(String::as_str));
+    let nearest = nearest(tag, catalogue.tags());
     Err(ConfigError::UnknownTag { by: by.into(), tag: tag.into(), nearest })
 }
 

@@ -247,11 +247,8 @@ fn a_vote_with_an_uncertain_sample_is_uncertain() {
 fn sentinels_are_missing_samples_in_both_layouts() {
     let rule = "[[rule]]\nid = \"r\"\ntags = [\"*\"]\ndetect.range = { fail = [-1.0, 10.0] }\n";
     let text = format!("[[sentinel]]\ntags = [\"a*\"]\nvalues = [-999.0, 0.0]\n{rule}");
-    let mut catalogue = engine::Catalogue::default();
-    for tag in ["a", "b", "c"] {
-        catalogue.rows.entry(tag.into()).or_default();
-    }
-    catalogue.rows.entry("c".into()).or_default().push(("sentinel".into(), 32767.0));
+    let sentinels = vec![f64::NAN, f64::NAN, 32767.0];
+    let catalogue = engine::Catalogue::new(&["a", "b", "c"], &[("sentinel", sentinels)]);
     let plan = |text: &str, catalogue| Plan::parse(text, catalogue).expect("a configuration");
     let full = Arc::new(plan(&text, Some(catalogue)));
     let rows = [
@@ -350,8 +347,7 @@ fn reporting_is_checked() {
     let (with, without) = (plan(&format!("{REPORTING}{rule}")).expect("fine"), plan(rule).expect("fine"));
     assert_ne!(with.digest, without.digest);
     assert_eq!(with.gaps_inside_heartbeats(["a", "c1"].into_iter()), [("g", "c1")]);
-    let mut catalogue = engine::Catalogue::default();
-    catalogue.rows.entry("x".into()).or_default().push(("heartbeat_s".into(), 2.0));
+    let catalogue = engine::Catalogue::new(&["x"], &[("heartbeat_s", vec![2.0])]);
     assert_eq!(Plan::parse("", Some(catalogue)).expect("fine").heartbeat("x"), Some(2_000_000_000));
 }
 
