@@ -1,4 +1,4 @@
-//! Admission: future rows, duplicates, conflicts, late rows, and per-tag order (DESIGN.md 3).
+//! Admission: future rows, duplicates, conflicts, late rows, and per-tag order.
 //!
 //! Each row is looked at in the order of the log. What progress alone would do to a tag is done when the tag's next row
 //! comes, or at the end of the batch: nobody can tell the difference, because a tag's rows, timers and ticks look at
