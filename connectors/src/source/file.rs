@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     merge::Merge,
-    table::{Body, Cell, Chunk, Fault, Plan, Rows, TagFrom, bad_record, dictionary_type, shape},
+    table::{Body, Cell, Chunk, Fault, Long, Plan, Rows, TagFrom, bad_record, dictionary_type, shape},
 };
 use crate::{
     BadRecord, Polled, Source, SourceError, Span,
@@ -521,7 +521,7 @@ type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
 /// The schema with text columns that are read as dictionaries; `None` when there is none.
 fn with_dictionaries(plan: &Plan, schema: &Schema) -> Option<SchemaRef> {
-    let Body::Long { tag, quality, .. } = &plan.body else { return None };
+    let Body::Long(Long { tag, quality, .. }) = &plan.body else { return None };
     let tag = if let TagFrom::Column(tag) = tag { Some(*tag) } else { None };
     let is_text = |field: &Field| {
         matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
@@ -638,7 +638,8 @@ fn json_names(path: &Path, config: &FilesConfig) -> Result<Vec<String>, SourceEr
         }
         if layout.is_none() {
             let found = Plan::new(config, path, object.keys().cloned().collect());
-            let single = matches!(&found, Ok(Plan { body: Body::Long { tag: TagFrom::Name(_), .. }, .. }));
+            let single =
+                matches!(&found, Ok(Plan { body: Body::Long(Long { tag: TagFrom::Name(_), .. }), .. }));
             let long = config.layout == Layout::Long
                 || config.layout == Layout::Auto
                     && object.contains_key(&config.tag)
