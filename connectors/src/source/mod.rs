@@ -1,4 +1,4 @@
-//! Sources: where rows come from. One file each.
+//! Sources: where rows come from. One file or folder each.
 
 pub mod file;
 #[cfg(feature = "kafka")]

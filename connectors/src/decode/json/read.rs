@@ -2,6 +2,35 @@
 
 use super::*;
 
+/// The part of a visitor for whatever is neither an object nor an array.
+macro_rules! scalars_are_not_an_object {
+    () => {
+        fn visit_unit<E>(self) -> Result<(), E> {
+            self.not_an_object()
+        }
+
+        fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+            self.not_an_object()
+        }
+
+        fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+            self.not_an_object()
+        }
+
+        fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+            self.not_an_object()
+        }
+
+        fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+            self.not_an_object()
+        }
+
+        fn visit_str<E>(self, _: &str) -> Result<(), E> {
+            self.not_an_object()
+        }
+    };
+}
+
 /// The record: an object or an array of objects.
 pub(super) struct RecordSeed<'r, 'a, 'c> {
     pub(super) record: &'r mut Record<'a, 'c>,
@@ -69,29 +98,7 @@ impl<'de> Visitor<'de> for RecordSeed<'_, '_, '_> {
         Ok(())
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.not_an_object()
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.not_an_object()
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.not_an_object()
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.not_an_object()
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.not_an_object()
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        self.not_an_object()
-    }
+    scalars_are_not_an_object!();
 }
 
 /// Whose slots are being filled.
@@ -303,29 +310,7 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_, '_> {
         self.not_an_object()
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.not_an_object()
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.not_an_object()
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.not_an_object()
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.not_an_object()
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.not_an_object()
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        self.not_an_object()
-    }
+    scalars_are_not_an_object!();
 }
 
 /// A key of the map of fields, kept as text.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
     TimestampMillisecondArray,
     cast::AsArray,
     types::{Float64Type, Int32Type, TimestampNanosecondType, UInt32Type},
@@ -11,6 +11,7 @@ use parquet::arrow::ArrowWriter;
 use tempfile::TempDir;
 
 use super::*;
+use crate::source::table::dictionary_type;
 
 const S: i64 = 1_000_000_000;
 

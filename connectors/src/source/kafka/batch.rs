@@ -9,9 +9,10 @@ use std::{
 
 use rdkafka::{
     bindings::{self as rd, rd_kafka_resp_err_t as Code},
-    consumer::{BaseConsumer, Consumer},
+    consumer::Consumer,
 };
 
+use super::context::Client;
 use crate::decode::rows::Headers;
 
 /// The queue on which a consumer's messages arrive. Must be dropped before the consumer.
@@ -26,7 +27,7 @@ unsafe impl Send for Queue {}
 
 impl Queue {
     /// The queue of a consumer that has a group id (all of ours have).
-    pub(super) fn of(consumer: &BaseConsumer) -> Self {
+    pub(super) fn of(consumer: &Client) -> Self {
         // SAFETY: the handle is live as long as `consumer`; the returned reference is counted and is
         // given back in `drop`.
         let queue = unsafe { rd::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
