@@ -154,7 +154,8 @@ impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let s = self;
         let rate = s.rows_in as f64 / s.elapsed_s.max(1e-9);
-        writeln!(f, "{} rows of {} tags in {:.2} s ({rate:.0} rows/s)", s.rows_in, s.tags, s.elapsed_s)?;
+        let (rows, tags) = (counted(s.rows_in, "row", "rows"), counted(s.tags, "tag", "tags"));
+        writeln!(f, "{rows} of {tags} in {:.2} s ({rate:.0} rows/s)", s.elapsed_s)?;
         writeln!(
             f,
             "  processed {}  late {}  dead letters {}  duplicates {}  shed {}  held {}",
@@ -162,8 +163,11 @@ impl std::fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "  alerts: {} fired, {} resolved; signals: {} switches to a fallback, {} recoveries",
-            s.alerts_fired, s.alerts_resolved, s.switches_to_fallback, s.recoveries
+            "  alerts: {} fired, {} resolved; signals: {} to a fallback, {}",
+            s.alerts_fired,
+            s.alerts_resolved,
+            counted(s.switches_to_fallback, "switch", "switches"),
+            counted(s.recoveries, "recovery", "recoveries")
         )?;
         for rule in &s.rules_ran_0_times {
             writeln!(f, "  {rule}: ran 0 times, no row of its tags came")?;
@@ -177,6 +181,11 @@ impl std::fmt::Display for Summary {
         }
         Ok(())
     }
+}
+
+/// A number and what it counts: `1 rule`, `2 rules`.
+pub fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 /// Writes one JSON value a line and finishes the file.

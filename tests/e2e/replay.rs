@@ -403,3 +403,40 @@ fn examples_run_on_public_data() {
         assert_eq!(json(&dir.path().join("summary.json"))["rows_in"], rows);
     }
 }
+
+/// Given one row, one tag and one rule, then what is told of them is singular; two are plural.
+#[test]
+fn one_of_a_kind_is_told_in_the_singular() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let rule = "[source.files]\nts_unit = \"s\"\n[[rule]]\nid = \"r\"\ntags = [\"*\"]\ndetect.range = { fail = [0.0, 1.0] }\n";
+    std::fs::write(at("c.toml"), rule).expect("written");
+    let run = |command: &str, rows: &str, more: &[&str]| {
+        std::fs::write(at("d.csv"), format!("ts,tag,value\n{rows}")).expect("written");
+        let data = text(&at("d.csv")).to_owned();
+        let line: Vec<&str> = match command {
+            "check" => vec!["check", "--data", &data],
+            _ => vec!["replay", &data],
+        };
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_truegauge"))
+            .args(line)
+            .args(["-c", text(&at("c.toml"))])
+            .args(more)
+            .output()
+            .expect("starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let out = at("out");
+    let one = run("replay", "1,a,0.5\n", &["--out", text(&out)]);
+    assert!(
+        one.contains("1 row of 1 tag in ") && one.contains("0 switches to a fallback, 0 recoveries"),
+        "{one}"
+    );
+    let two = run("replay", "1,a,0.5\n1,b,0.5\n", &["--out", text(&out)]);
+    assert!(two.contains("2 rows of 2 tags in "), "{two}");
+    let one = run("check", "1,a,0.5\n", &[]);
+    for wanted in ["1 rule, 0 groups", "1 row, 1 tag, 0 dead letters", "1 tag, 1 sample judged"] {
+        assert!(one.contains(wanted), "no `{wanted}` in\n{one}");
+    }
+}
