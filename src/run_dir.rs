@@ -12,8 +12,76 @@ use connectors::sink::parquet::ParquetTable;
 use engine::{Counters, Event, FlagCounts, Pipeline, ServedValue, Transition, VerdictRow, What};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Everything that a run leaves behind. The summary stands first: it goes first, and comes last.
+const FILES: [&str; 7] = [
+    "summary.json",
+    "alerts.jsonl",
+    "late.jsonl",
+    "dlq.jsonl",
+    "journal.jsonl",
+    "verdicts.parquet",
+    "signals.parquet",
+];
+
+/// Makes `dir` an empty place for a run; true when an earlier run was there, whose files are gone now.
+///
+/// A directory is an earlier run's when its `summary.json` is a run's, or when nothing but files of a run are in it
+/// (one that did not come to its end). Files beside them stay.
+///
+/// # Errors
+/// When something else is in the directory, when one of `inputs` is in it, or when the system refuses.
+pub fn claim(dir: &Path, inputs: &[&Path]) -> Result<bool, CommandError> {
+    let refused = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CommandError::Io { path, source }
+    };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            std::fs::create_dir_all(dir).map_err(refused(dir))?;
+            return Ok(false);
+        }
+        Err(error) => return Err(refused(dir)(error)),
+    };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        names.insert(entry.map_err(refused(dir))?.file_name().to_string_lossy().into_owned());
+    }
+    if names.is_empty() {
+        return Ok(false);
+    }
+    let strange = names.iter().find(|name| !FILES.contains(&name.trim_end_matches(".partial")));
+    if let Some(strange) = strange.filter(|_| !is_summary(&dir.join(FILES[0]))) {
+        return Err(CommandError::Usage(format!(
+            "{} is not empty and not a run directory (`{strange}` is in it): name another one",
+            dir.display()
+        )));
+    }
+    let own = dir.canonicalize().map_err(refused(dir))?;
+    if let Some(input) = inputs.iter().find(|i| i.canonicalize().is_ok_and(|i| i.starts_with(&own))) {
+        return Err(CommandError::Usage(format!(
+            "{} lies in {}, an earlier run that would be replaced: name another directory for this one",
+            input.display(),
+            dir.display()
+        )));
+    }
+    let old = FILES.iter().flat_map(|name| [(*name).to_owned(), format!("{name}.partial")]);
+    for path in old.filter(|name| names.contains(name)).map(|name| dir.join(name)) {
+        std::fs::remove_file(&path).map_err(refused(&path))?;
+    }
+    Ok(true)
+}
+
+/// Whether it is a run's summary.
+fn is_summary(path: &Path) -> bool {
+    let value =
+        std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    value.is_some_and(|v| v["rows_in"].is_u64() && v["config_digest"].is_string())
+}
 
 /// The summary of a run; the same keys in `summary.json` and after `--json`.
 #[derive(Debug, Clone, Serialize)]

@@ -4,7 +4,7 @@ use super::CommandError;
 use super::run::stop_flag;
 use crate::config;
 use crate::live::Live;
-use crate::run_dir::{Alerts, Summary, write_lines, write_signals, write_verdicts};
+use crate::run_dir::{Alerts, Summary, claim, write_lines, write_signals, write_verdicts};
 use crate::wiring::DeadLetter;
 use clap::ValueEnum;
 use connectors::sink::jsonl::JsonlWriter;
@@ -32,7 +32,8 @@ pub struct Args {
     /// The configuration file.
     #[arg(short, long)]
     config: PathBuf,
-    /// The run directory; made if it is not there.
+    /// The run directory; made if it is not there. An earlier run in it is replaced; a directory that holds anything else
+    /// is refused.
     #[arg(short, long)]
     out: PathBuf,
     /// Apply the commands and clock ticks of a journal at their places: that of the recording.
@@ -88,8 +89,10 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         args.batch_rows.map_or((tags * ROWS_A_TAG).clamp(FEWEST_ROWS, MOST_ROWS), |rows| rows as usize);
     let files = &loaded.file.source.files;
     let (mut source, rows) = open(args, files, batch_rows, &mut live, &records, &mut out)?;
-    std::fs::create_dir_all(&args.out)
-        .map_err(|source| CommandError::Io { path: args.out.clone(), source })?;
+    let inputs: Vec<&Path> = args.data.iter().chain(&args.journal).map(PathBuf::as_path).collect();
+    if claim(&args.out, &inputs)? {
+        eprintln!("truegauge: {} held an earlier run, which this one replaces", args.out.display());
+    }
     let path = |name: &str| args.out.join(name);
     let stop = stop_flag()?;
     let mut run = Run {

@@ -440,3 +440,56 @@ fn one_of_a_kind_is_told_in_the_singular() {
         assert!(one.contains(wanted), "no `{wanted}` in\n{one}");
     }
 }
+
+/// Given a directory with an earlier run, then the next one replaces all of it and says so, and what else lies beside it stays;
+/// given one with anything else, or with the input itself, then it is refused with exit code 2 and untouched.
+#[test]
+fn a_run_replaces_a_run_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("c.toml"), "[source.files]\nts_unit = \"s\"\n").expect("written");
+    std::fs::write(at("d.csv"), "ts,tag,value\n1,a,1\n").expect("written");
+    let run = |data: &Path, out: &Path| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_truegauge"))
+            .args(["replay", text(data), "-c", text(&at("c.toml")), "--out", text(out)])
+            .output()
+            .expect("starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let out = at("out");
+    assert_eq!(run(&at("d.csv"), &out), (Some(0), String::new()));
+    std::fs::write(out.join("late.jsonl.partial"), "{}").expect("written");
+    std::fs::write(out.join("notes.txt"), "mine").expect("written");
+    let first = json(&out.join("summary.json"));
+    std::fs::write(at("d.csv"), "ts,tag,value\n1,a,1\n2,a,2\n").expect("written");
+    let (code, said) = run(&at("d.csv"), &out);
+    assert!(code == Some(0) && said.contains("out held an earlier run, which this one replaces"), "{said}");
+    assert_ne!(first["rows_in"], json(&out.join("summary.json"))["rows_in"]);
+    assert!(out.join("notes.txt").exists() && !out.join("late.jsonl.partial").exists());
+
+    std::fs::write(at("late.jsonl"), "{\"ts\":1,\"tag\":\"a\",\"value\":1}\n").expect("written");
+    std::fs::copy(at("late.jsonl"), out.join("late.jsonl")).expect("written");
+    let (code, said) = run(&out.join("late.jsonl"), &out);
+    assert!(code == Some(2) && said.contains("would be replaced"), "{said}");
+    assert_eq!(
+        std::fs::read(out.join("late.jsonl")).expect("there"),
+        std::fs::read(at("late.jsonl")).expect("there")
+    );
+    // Input that can't be read leaves the earlier run alone.
+    let (code, said) = run(&at("missing.csv"), &out);
+    assert!(code == Some(1) && out.join("summary.json").exists(), "{said}");
+
+    let home = at("home");
+    std::fs::create_dir(&home).expect("made");
+    std::fs::write(home.join("summary.json"), "{\"rows_in\":\"mine\"}").expect("written");
+    std::fs::write(home.join("thesis.tex"), "mine").expect("written");
+    let (code, said) = run(&at("d.csv"), &home);
+    assert!(code == Some(2) && said.contains("`thesis.tex` is in it"), "{said}");
+    assert_eq!(std::fs::read_dir(&home).expect("listed").count(), 2);
+    // A run that did not come to its end left no summary.
+    let torn = at("torn");
+    std::fs::create_dir(&torn).expect("made");
+    std::fs::write(torn.join("dlq.jsonl.partial"), "").expect("written");
+    let (code, said) = run(&at("d.csv"), &torn);
+    assert!(code == Some(0) && torn.join("summary.json").exists(), "{said}");
+}
