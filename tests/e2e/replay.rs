@@ -493,3 +493,24 @@ fn a_run_replaces_a_run_and_nothing_else() {
     let (code, said) = run(&at("d.csv"), &torn);
     assert!(code == Some(0) && torn.join("summary.json").exists(), "{said}");
 }
+
+/// Given the folder that `simulate` wrote, then its replay is that of its data file, labels and catalogue left aside; given a
+/// file there that no one announced, then the error names it and the way to leave it out.
+#[test]
+fn a_simulated_folder_is_replayed_as_it_stands() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    truegauge(&["simulate", "--rounds", "1", "--out", text(&at("plant"))]).expect("written");
+    replay(&[&at("plant")], &at("plant/plant.toml"), &at("folder"), &[]);
+    replay(&[&at("plant/data.csv")], &at("plant/plant.toml"), &at("file"), &[]);
+    assert_eq!(outputs(&at("folder")), outputs(&at("file")));
+    std::fs::write(at("plant/shifts.csv"), "start,end,who\n1,2,b\n").expect("written");
+    let (plant, config, out) = (at("plant"), at("plant/plant.toml"), at("out"));
+    let line = ["replay", text(&plant), "-c", text(&config), "--out", text(&out)];
+    let (code, message) = truegauge(&line).expect_err("no data");
+    assert_eq!(code, 1, "{message}");
+    assert!(
+        message.contains("shifts.csv: no column") && message.contains("`skip = [\"shifts.csv\"]`"),
+        "{message}"
+    );
+}
