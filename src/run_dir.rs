@@ -1,6 +1,7 @@
 //! The run directory: what a run leaves behind, in a canonical order, so that two runs compare.
 
 use crate::cmd::CommandError;
+use crate::wiring::DeadCodes;
 use arrow_array::builder::{
     Float64Builder, StringDictionaryBuilder, TimestampNanosecondBuilder, UInt8Builder, UInt32Builder,
 };
@@ -94,6 +95,8 @@ pub struct Summary {
     pub late: u64,
     /// Rows refused.
     pub dead_letters: u64,
+    /// Rows refused, by code; those of a stream since it was started.
+    pub dead_letter_codes: DeadCodes,
     /// Rows that were there already.
     pub duplicates: u64,
     /// Rows dropped on overload.
@@ -165,6 +168,7 @@ impl Summary {
             processed: 0,
             late: 0,
             dead_letters: 0,
+            dead_letter_codes: DeadCodes::default(),
             duplicates: 0,
             shed: 0,
             held: 0,
@@ -229,6 +233,7 @@ impl std::fmt::Display for Summary {
             "  processed {}  late {}  dead letters {}  duplicates {}  shed {}  held {}",
             s.processed, s.late, s.dead_letters, s.duplicates, s.shed, s.held
         )?;
+        write!(f, "{}", s.dead_letter_codes)?;
         writeln!(
             f,
             "  alerts: {} fired, {} resolved; signals: {} to a fallback, {}",

@@ -3,6 +3,7 @@
 use super::CommandError;
 use crate::config;
 use crate::run_dir::counted;
+use crate::wiring::DeadCodes;
 use connectors::Source;
 use connectors::source::file::FileSource;
 use engine::config::select::matches;
@@ -41,9 +42,10 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let plan = Arc::new(loaded.plan);
     let mut pipeline = Pipeline::new(plan.clone(), 0);
     let mut source = FileSource::open(&args.data, &loaded.file.source.files, 65_536)?;
-    let mut out = Outputs::default();
+    let (mut out, mut codes) = (Outputs::default(), DeadCodes::default());
     while let Some(polled) = source.poll(Duration::MAX)? {
         crate::wiring::push(&mut pipeline, &mut Script::default(), &polled, &mut out)?;
+        codes.add_all(&polled, &out.dead, source.row_is_record());
         out = Outputs::default();
     }
     let tags: Vec<&str> = (0..pipeline.tag_count() as u32).map(|t| pipeline.tag_name(t)).collect();
@@ -55,6 +57,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         counted(tags.len() as u64, "tag", "tags"),
         counted(counters.dead_letters, "dead letter", "dead letters")
     );
+    print!("{codes}");
     let flags = pipeline.flags();
     for rule in &plan.rules {
         let selected = tags.iter().filter(|t| rule.raw.tags.iter().any(|p| matches(p, t))).count();

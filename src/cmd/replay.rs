@@ -5,7 +5,7 @@ use super::run::stop_flag;
 use crate::config;
 use crate::live::Live;
 use crate::run_dir::{Alerts, Summary, claim, write_lines, write_signals, write_verdicts};
-use crate::wiring::DeadLetter;
+use crate::wiring::{DeadCodes, DeadLetter};
 use clap::ValueEnum;
 use connectors::sink::jsonl::JsonlWriter;
 use connectors::source::file::{FileSource, FilesConfig};
@@ -100,6 +100,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         out,
         late: JsonlWriter::create(&path("late.jsonl"))?,
         dead: JsonlWriter::create(&path("dlq.jsonl"))?,
+        codes: DeadCodes::default(),
         keep_verdicts: args.emit != Emit::Events,
         row_is_record: source.row_is_record(),
         progress: Progress::new(rows),
@@ -114,9 +115,10 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         decode_ahead(source.as_mut(), &mut run, &stop)?;
     }
     let interrupted = stop.load(Ordering::Relaxed);
-    let Run { mut live, mut out, mut late, mut dead, progress, row_is_record, .. } = run;
+    let Run { mut live, mut out, mut late, mut dead, mut codes, progress, row_is_record, .. } = run;
     progress.end();
     live.end(&mut out);
+    codes.add_refused(&out.dead, 0, row_is_record);
     write_refused(&mut out, 0, row_is_record, &mut late, &mut dead)?;
     late.finish()?;
     dead.finish()?;
@@ -125,6 +127,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     alerts.add(&out.events);
     let summary = Summary {
         interrupted,
+        dead_letter_codes: codes,
         ..Summary::new(live.pipelines(), alerts, &plan.digest, began.elapsed().as_secs_f64())
     };
     for pipeline in live.pipelines() {
@@ -228,6 +231,7 @@ struct Run {
     out: Outputs,
     late: JsonlWriter,
     dead: JsonlWriter,
+    codes: DeadCodes,
     keep_verdicts: bool,
     row_is_record: bool,
     progress: Progress,
@@ -239,6 +243,7 @@ impl Run {
         for bad in &polled.bad {
             self.dead.write(&DeadLetter::undecodable(bad))?;
         }
+        self.codes.add_all(polled, &self.out.dead, self.row_is_record);
         let partition = polled.partition;
         write_refused(&mut self.out, partition, self.row_is_record, &mut self.late, &mut self.dead)?;
         if !self.keep_verdicts {

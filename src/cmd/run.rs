@@ -3,7 +3,9 @@
 use super::{CommandError, StreamError};
 use crate::config::{self, ClockSource};
 use crate::run_dir::{Alerts, Summary};
-use crate::wiring::{KafkaInlet, SharedRecorder, StreamOutlet, StreamStore, SystemClock};
+use crate::wiring::{
+    KafkaInlet, SharedCodes, SharedRecorder, StreamOutlet, StreamStore, SystemClock, Target,
+};
 use connectors::sink::kafka::KafkaSink;
 use connectors::sink::recording::Recorder;
 use connectors::source::kafka::{Assign, KafkaSource, Offsets};
@@ -74,7 +76,7 @@ type Stream = Driver<KafkaInlet, StreamOutlet, StreamStore, SystemClock>;
 pub fn stream(args: &Args) -> Result<Summary, CommandError> {
     let began = Instant::now();
     let stop = stop_flag()?;
-    let Open { mut driver, digest, recorder, board, tray, server } = open(args)?;
+    let Open { mut driver, digest, recorder, codes, board, tray, server } = open(args)?;
     let (mut more, mut shown) = (true, None::<Instant>);
     while more && !stop.load(Ordering::Relaxed) {
         more = driver.step(TURN)?;
@@ -113,7 +115,9 @@ pub fn stream(args: &Args) -> Result<Summary, CommandError> {
     let tallies = driver.tallies();
     let alerts = Alerts { fired: tallies.fired, resolved: tallies.resolved };
     let elapsed_s = began.elapsed().as_secs_f64();
-    Ok(Summary { interrupted: more, ..Summary::new(driver.pipelines(), alerts, &digest, elapsed_s) })
+    let dead_letter_codes = codes.take();
+    let counted = Summary::new(driver.pipelines(), alerts, &digest, elapsed_s);
+    Ok(Summary { interrupted: more, dead_letter_codes, ..counted })
 }
 
 /// A stream that is ready to go.
@@ -121,6 +125,7 @@ struct Open {
     driver: Stream,
     digest: String,
     recorder: SharedRecorder,
+    codes: SharedCodes,
     board: Arc<Board>,
     tray: Tray,
     server: Server,
@@ -170,11 +175,13 @@ fn open(args: &Args) -> Result<Open, CommandError> {
         }
         *recorder.borrow_mut() = Some(new);
     }
-    let outlet = match &loaded.file.sink.kafka {
-        Some(sink) => StreamOutlet::Kafka(Box::new(KafkaSink::open(sink, &kafka.brokers)?)),
-        None if args.json => StreamOutlet::Nowhere(Vec::new()),
-        None => StreamOutlet::Lines(Vec::new()),
+    let target = match &loaded.file.sink.kafka {
+        Some(sink) => Target::Kafka(Box::new(KafkaSink::open(sink, &kafka.brokers)?)),
+        None if args.json => Target::Nowhere(Vec::new()),
+        None => Target::Lines(Vec::new()),
     };
+    let codes = SharedCodes::default();
+    let outlet = StreamOutlet::new(target, Rc::clone(&codes));
     let run = &loaded.file.run;
     let settings = Settings {
         checkpoint_every: Duration::from_nanos(run.checkpoint_every.to_ns().unsigned_abs()),
@@ -198,7 +205,7 @@ fn open(args: &Args) -> Result<Open, CommandError> {
     if let Some(address) = server.metrics_addr() {
         eprintln!("truegauge: metrics on http://{address}/metrics");
     }
-    Ok(Open { driver, digest, recorder, board, tray, server })
+    Ok(Open { driver, digest, recorder, codes, board, tray, server })
 }
 
 fn tell(notices: &[Notice]) {

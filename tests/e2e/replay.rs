@@ -514,3 +514,36 @@ fn a_simulated_folder_is_replayed_as_it_stands() {
         "{message}"
     );
 }
+
+/// Given bad rows of several kinds, then the summary counts them by code, a reader is shown the first of each, and so does `check`.
+#[test]
+fn dead_letters_are_told_by_code_with_the_first_of_each() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let csv = "ts,tag,value\n1,a,1\n2,a,much\n3,a,more\nnever,a,1\n4,a,1\n4,a,2\n";
+    std::fs::write(at("d.csv"), csv).expect("written");
+    std::fs::write(at("c.toml"), "[source.files]\nts_unit = \"s\"\n").expect("written");
+    let run = |line: &[&str]| {
+        let output =
+            std::process::Command::new(env!("CARGO_BIN_EXE_truegauge")).args(line).output().expect("starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let (data, config, out) = (at("d.csv"), at("c.toml"), at("out"));
+    let shown = run(&["replay", text(&data), "-c", text(&config), "--out", text(&out)]);
+    let checked = run(&["check", "-c", text(&config), "--data", text(&data)]);
+    for told in [&shown, &checked] {
+        for wanted in [
+            "dead letters, wrong_type: 2, the first offset 1 of ",
+            "bad_timestamp: 1",
+            "conflict: 1, the first a at 4000000000: ",
+        ] {
+            assert!(told.contains(wanted), "no `{wanted}` in\n{told}");
+        }
+    }
+    let json_line = run(&["replay", text(&data), "-c", text(&config), "--out", text(&out), "--json"]);
+    let codes = serde_json::json!({ "bad_timestamp": 1, "conflict": 1, "wrong_type": 2 });
+    let summary: serde_json::Value = serde_json::from_str(&json_line).expect("JSON");
+    assert_eq!(summary["dead_letter_codes"], codes);
+    assert_eq!(json(&out.join("summary.json"))["dead_letter_codes"], codes);
+}

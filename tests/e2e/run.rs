@@ -279,9 +279,17 @@ fn a_recording_replays_to_the_byte() {
         let summary: serde_json::Value =
             serde_json::from_slice(&std::fs::read(out.join("summary.json")).expect("written")).expect("JSON");
         let same = serde_json::to_value(&live).expect("JSON");
-        for key in
-            ["rows_in", "processed", "late", "dead_letters", "duplicates", "partitions", "tags", "flags"]
-        {
+        for key in [
+            "rows_in",
+            "processed",
+            "late",
+            "dead_letters",
+            "dead_letter_codes",
+            "duplicates",
+            "partitions",
+            "tags",
+            "flags",
+        ] {
             assert_eq!(summary[key], same[key], "{key}");
         }
         let dead = std::fs::read_to_string(out.join("dlq.jsonl")).expect("written");
