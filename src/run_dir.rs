@@ -317,7 +317,8 @@ pub fn write_verdicts(
     let (tag_at, rule_at) = (ranks(tags), ranks(rules));
     rows.sort_unstable_by(|a, b| {
         let key = |v: &VerdictRow| (v.ts, tag_at[v.tag as usize], rule_at[v.rule as usize], v.flag);
-        key(a).cmp(&key(b)).then(a.score.total_cmp(&b.score))
+        let value = |v: &VerdictRow| v.value.unwrap_or(f64::NAN);
+        key(a).cmp(&key(b)).then(a.score.total_cmp(&b.score)).then(value(a).total_cmp(&value(b)))
     });
     let schema = schema(&[
         ("ts", time(), false),
@@ -325,6 +326,7 @@ pub fn write_verdicts(
         ("rule", word(), false),
         ("flag", DataType::UInt8, false),
         ("score", DataType::Float64, false),
+        ("value", DataType::Float64, true),
     ]);
     let mut table = ParquetTable::create(path, schema.clone())?;
     for chunk in rows.chunks(BATCH) {
@@ -332,12 +334,14 @@ pub fn write_verdicts(
         let (mut tag, mut rule) =
             (StringDictionaryBuilder::<Int32Type>::new(), StringDictionaryBuilder::<Int32Type>::new());
         let (mut flag, mut score) = (UInt8Builder::new(), Float64Builder::new());
+        let mut value = Float64Builder::new();
         for v in chunk {
             ts.append_value(v.ts);
             tag.append_value(&tags[v.tag as usize]);
             rule.append_value(rules[v.rule as usize]);
             flag.append_value(v.flag as u8);
             score.append_value(v.score);
+            value.append_option(v.value);
         }
         let columns: Vec<ArrayRef> = vec![
             Arc::new(ts.finish()),
@@ -345,6 +349,7 @@ pub fn write_verdicts(
             Arc::new(rule.finish()),
             Arc::new(flag.finish()),
             Arc::new(score.finish()),
+            Arc::new(value.finish()),
         ];
         table.write(&batch(path, schema.clone(), columns)?)?;
     }

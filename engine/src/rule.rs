@@ -260,7 +260,8 @@ impl<D: Detector> Typed<D> {
                     let flag = self.params[at as usize].on_deadline(state);
                     self.counts.add(flag, 1);
                     if flag == Flag::Suspect || flag == Flag::Fail || out.all_verdicts {
-                        out.verdicts.push(VerdictRow { ts: d, tag, rule: self.number, flag, score: 1.0 });
+                        let (rule, score) = (self.number, 1.0);
+                        out.verdicts.push(VerdictRow { ts: d, tag, rule, flag, score, value: None });
                     }
                     self.follow(region, tag, name, flag, d, || None, out);
                 }
@@ -329,6 +330,7 @@ impl<D: Detector> Typed<D> {
                     rule: self.number,
                     flag,
                     score,
+                    value: Some(batch.value[first + i]).filter(|x| !x.is_nan()),
                 });
             }
             let explain = || seen.map(|e| Explanation::new(e.statistic, e.lo, e.hi));

@@ -547,3 +547,46 @@ fn dead_letters_are_told_by_code_with_the_first_of_each() {
     assert_eq!(summary["dead_letter_codes"], codes);
     assert_eq!(json(&out.join("summary.json"))["dead_letter_codes"], codes);
 }
+
+/// Given good, bad, missing and absent samples, then every verdict has the value it judged beside it, a missing one and a
+/// deadline have none, and a group's verdict has its member's.
+#[test]
+fn verdicts_carry_the_value_that_was_judged() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let config = r#"
+[source.files]
+ts_unit = "s"
+[[rule]]
+id = "gap"
+tags = ["a"]
+detect.gap = { max = "5s" }
+[[rule]]
+id = "range"
+tags = ["a"]
+detect.range = { fail = [0.0, 10.0] }
+[[group]]
+id = "g"
+members = ["x", "y", "z"]
+tick = { period = "1s" }
+max_skew = "1s"
+vote.mid_value = { tolerance = { abs = 1.0 } }
+"#;
+    let csv = "ts,tag,value\n1,a,1.5\n2,a,99.25\n3,a,\n4,a,inf\n20,a,2\n20,x,5\n20,y,5.5\n20,z,8\n22,x,5\n22,y,5\n22,z,5\n";
+    std::fs::write(at("c.toml"), config).expect("written");
+    std::fs::write(at("d.csv"), csv).expect("written");
+    replay(&[&at("d.csv")], &at("c.toml"), &at("out"), &["--emit", "all"]);
+    let told = rows(&at("out/verdicts.parquet"));
+    let has = |ts: i64, rest: &str| {
+        told.lines().any(|l| l.trim_end() == format!("{ts}000000000 {rest}").trim_end())
+    };
+    for (ts, rest) in [
+        (1, "a range 1 0.0 1.5"),
+        (2, "a range 4 1.0 99.25"),
+        (3, "a range 9 0.0"),
+        (9, "a gap 4 1.0"),
+        (20, "z g 3 1.0 8.0"),
+    ] {
+        assert!(has(ts, rest), "no `{ts} {rest}` in\n{told}");
+    }
+}
