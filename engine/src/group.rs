@@ -301,6 +301,11 @@ impl Group {
             && self.next_tick().is_none_or(|k| p <= k.saturating_add(self.plan.grace))
     }
 
+    /// How many of its alerts fire: one or none.
+    pub(crate) fn firing(&self) -> u64 {
+        u64::from(self.terms.is_some() && bytemuck::cast::<_, Life>(self.memory.life).firing())
+    }
+
     /// When its alert is due.
     #[inline]
     fn deadline(&self) -> Option<i64> {

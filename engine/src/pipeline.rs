@@ -285,6 +285,17 @@ impl Pipeline {
         rules.chain(self.groups.iter().map(|g| (g.plan.raw.id.clone(), g.counts()))).collect()
     }
 
+    /// Alerts that fire now: rule or group, severity, how many. Those that have no alert are left out.
+    pub fn alerts_firing(&self) -> Vec<(&str, &'static str, u64)> {
+        let rules = self.plan.rules.iter().zip(&self.rules);
+        let rules = rules.map(|(p, r)| (&p.raw.id, p.raw.alert.as_ref(), r.firing()));
+        let groups = self.groups.iter().map(|g| (&g.plan.raw.id, g.plan.raw.alert.as_ref(), g.firing()));
+        rules
+            .chain(groups)
+            .filter_map(|(id, alert, n)| Some((id.as_str(), alert?.severity.name(), n)))
+            .collect()
+    }
+
     /// Switches to a fallback, and recoveries, of all signals.
     pub fn switches(&self) -> (u64, u64) {
         self.groups.iter().map(Group::tallies).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
@@ -1040,12 +1051,14 @@ impl Pipeline {
             if let Some(at) = at.filter(|_| shape) {
                 let (offset, words) = self.rules[at].place();
                 let words = if same && old.alerts { words + LIFE_WORDS } else { words };
+                let mut firing = 0;
                 // A tag that the rule no longer selects leaves nothing behind: later it begins anew.
                 for (&tag, record) in records().filter(|(tag, _)| self.rules[at].binds(**tag)) {
                     let to = self.store.region(tag, offset, words);
                     to.copy_from_slice(&record[old.offset..old.offset + words]);
+                    firing += u64::from(old.life(record).is_some_and(|life| life.firing()));
                 }
-                self.rules[at].load(old, tags);
+                self.rules[at].load(old, tags, firing);
             }
             if shape && same {
                 continue;

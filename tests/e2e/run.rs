@@ -435,6 +435,13 @@ fn a_signal_is_held_and_released() {
         }
     };
     wait_for("truegauge_signal_state{partition=\"plant-0\",signal=\"p\",state=\"normal\"} 1");
+    let text_now = metrics();
+    let version = format!("truegauge_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"));
+    assert!(text_now.contains(&version), "{text_now}");
+    assert!(
+        text_now.contains("truegauge_alerts_firing{partition=\"plant-0\",rule=\"range\",severity="),
+        "{text_now}"
+    );
     let (code, unknown) = truegauge(&["hold", "q", "-c", &text(&config)]).expect_err("no such signal");
     assert!(code == 1 && unknown.contains("no signal `q`"), "{unknown}");
     truegauge(&["hold", "p", "-c", &text(&config)]).expect("held");
