@@ -410,12 +410,28 @@ fn a_signal_is_held_and_released() {
         .spawn()
         .expect("starts");
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut started = String::new();
     let address = loop {
         let line = lines.next().expect("more lines").expect("text");
+        if line.contains("reading ") {
+            started.clone_from(&line);
+        }
         if let Some((_, rest)) = line.split_once("metrics on http://") {
             break rest.trim_end_matches("/metrics").to_owned();
         }
     };
+    // What a person sees first: what is read, where outputs go, what is kept, where commands are taken.
+    let broker_name = broker.brokers().join(", ");
+    for wanted in [
+        format!(
+            "reading plant (2 partitions) from {broker_name}; writing alerts to alerts, signals to signals"
+        ),
+        format!("; state in {}", text(&dir.path().join("state"))),
+        format!("; recording in {}", text(&recording)),
+        "; commands in ".into(),
+    ] {
+        assert!(started.contains(&wanted), "no `{wanted}` in {started}");
+    }
     let metrics = || {
         let mut stream = std::net::TcpStream::connect(&address).expect("listens");
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
