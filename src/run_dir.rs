@@ -1,6 +1,7 @@
 //! The run directory: what a run leaves behind, in a canonical order, so that two runs compare.
 
 use crate::cmd::CommandError;
+use crate::wiring::DeadCodes;
 use arrow_array::builder::{
     Float64Builder, StringDictionaryBuilder, TimestampNanosecondBuilder, UInt8Builder, UInt32Builder,
 };
@@ -12,8 +13,76 @@ use connectors::sink::parquet::ParquetTable;
 use engine::{Counters, Event, FlagCounts, Pipeline, ServedValue, Transition, VerdictRow, What};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Everything that a run leaves behind. The summary stands first: it goes first, and comes last.
+const FILES: [&str; 7] = [
+    "summary.json",
+    "alerts.jsonl",
+    "late.jsonl",
+    "dlq.jsonl",
+    "journal.jsonl",
+    "verdicts.parquet",
+    "signals.parquet",
+];
+
+/// Makes `dir` an empty place for a run; true when an earlier run was there, whose files are gone now.
+///
+/// A directory is an earlier run's when its `summary.json` is a run's, or when nothing but files of a run are in it
+/// (one that did not come to its end). Files beside them stay.
+///
+/// # Errors
+/// When something else is in the directory, when one of `inputs` is in it, or when the system refuses.
+pub fn claim(dir: &Path, inputs: &[&Path]) -> Result<bool, CommandError> {
+    let refused = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CommandError::Io { path, source }
+    };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            std::fs::create_dir_all(dir).map_err(refused(dir))?;
+            return Ok(false);
+        }
+        Err(error) => return Err(refused(dir)(error)),
+    };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        names.insert(entry.map_err(refused(dir))?.file_name().to_string_lossy().into_owned());
+    }
+    if names.is_empty() {
+        return Ok(false);
+    }
+    let strange = names.iter().find(|name| !FILES.contains(&name.trim_end_matches(".partial")));
+    if let Some(strange) = strange.filter(|_| !is_summary(&dir.join(FILES[0]))) {
+        return Err(CommandError::Usage(format!(
+            "{} is not empty and not a run directory (`{strange}` is in it): name another one",
+            dir.display()
+        )));
+    }
+    let own = dir.canonicalize().map_err(refused(dir))?;
+    if let Some(input) = inputs.iter().find(|i| i.canonicalize().is_ok_and(|i| i.starts_with(&own))) {
+        return Err(CommandError::Usage(format!(
+            "{} lies in {}, an earlier run that would be replaced: name another directory for this one",
+            input.display(),
+            dir.display()
+        )));
+    }
+    let old = FILES.iter().flat_map(|name| [(*name).to_owned(), format!("{name}.partial")]);
+    for path in old.filter(|name| names.contains(name)).map(|name| dir.join(name)) {
+        std::fs::remove_file(&path).map_err(refused(&path))?;
+    }
+    Ok(true)
+}
+
+/// Whether it is a run's summary.
+fn is_summary(path: &Path) -> bool {
+    let value =
+        std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    value.is_some_and(|v| v["rows_in"].is_u64() && v["config_digest"].is_string())
+}
 
 /// The summary of a run; the same keys in `summary.json` and after `--json`.
 #[derive(Debug, Clone, Serialize)]
@@ -26,6 +95,8 @@ pub struct Summary {
     pub late: u64,
     /// Rows refused.
     pub dead_letters: u64,
+    /// Rows refused, by code; those of a stream since it was started.
+    pub dead_letter_codes: DeadCodes,
     /// Rows that were there already.
     pub duplicates: u64,
     /// Rows dropped on overload.
@@ -97,6 +168,7 @@ impl Summary {
             processed: 0,
             late: 0,
             dead_letters: 0,
+            dead_letter_codes: DeadCodes::default(),
             duplicates: 0,
             shed: 0,
             held: 0,
@@ -154,16 +226,21 @@ impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let s = self;
         let rate = s.rows_in as f64 / s.elapsed_s.max(1e-9);
-        writeln!(f, "{} rows of {} tags in {:.2} s ({rate:.0} rows/s)", s.rows_in, s.tags, s.elapsed_s)?;
+        let (rows, tags) = (counted(s.rows_in, "row", "rows"), counted(s.tags, "tag", "tags"));
+        writeln!(f, "{rows} of {tags} in {:.2} s ({rate:.0} rows/s)", s.elapsed_s)?;
         writeln!(
             f,
             "  processed {}  late {}  dead letters {}  duplicates {}  shed {}  held {}",
             s.processed, s.late, s.dead_letters, s.duplicates, s.shed, s.held
         )?;
+        write!(f, "{}", s.dead_letter_codes)?;
         writeln!(
             f,
-            "  alerts: {} fired, {} resolved; signals: {} switches to a fallback, {} recoveries",
-            s.alerts_fired, s.alerts_resolved, s.switches_to_fallback, s.recoveries
+            "  alerts: {} fired, {} resolved; signals: {} to a fallback, {}",
+            s.alerts_fired,
+            s.alerts_resolved,
+            counted(s.switches_to_fallback, "switch", "switches"),
+            counted(s.recoveries, "recovery", "recoveries")
         )?;
         for rule in &s.rules_ran_0_times {
             writeln!(f, "  {rule}: ran 0 times, no row of its tags came")?;
@@ -177,6 +254,11 @@ impl std::fmt::Display for Summary {
         }
         Ok(())
     }
+}
+
+/// A number and what it counts: `1 rule`, `2 rules`.
+pub fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 /// Writes one JSON value a line and finishes the file.
@@ -235,7 +317,8 @@ pub fn write_verdicts(
     let (tag_at, rule_at) = (ranks(tags), ranks(rules));
     rows.sort_unstable_by(|a, b| {
         let key = |v: &VerdictRow| (v.ts, tag_at[v.tag as usize], rule_at[v.rule as usize], v.flag);
-        key(a).cmp(&key(b)).then(a.score.total_cmp(&b.score))
+        let value = |v: &VerdictRow| v.value.unwrap_or(f64::NAN);
+        key(a).cmp(&key(b)).then(a.score.total_cmp(&b.score)).then(value(a).total_cmp(&value(b)))
     });
     let schema = schema(&[
         ("ts", time(), false),
@@ -243,6 +326,7 @@ pub fn write_verdicts(
         ("rule", word(), false),
         ("flag", DataType::UInt8, false),
         ("score", DataType::Float64, false),
+        ("value", DataType::Float64, true),
     ]);
     let mut table = ParquetTable::create(path, schema.clone())?;
     for chunk in rows.chunks(BATCH) {
@@ -250,12 +334,14 @@ pub fn write_verdicts(
         let (mut tag, mut rule) =
             (StringDictionaryBuilder::<Int32Type>::new(), StringDictionaryBuilder::<Int32Type>::new());
         let (mut flag, mut score) = (UInt8Builder::new(), Float64Builder::new());
+        let mut value = Float64Builder::new();
         for v in chunk {
             ts.append_value(v.ts);
             tag.append_value(&tags[v.tag as usize]);
             rule.append_value(rules[v.rule as usize]);
             flag.append_value(v.flag as u8);
             score.append_value(v.score);
+            value.append_option(v.value);
         }
         let columns: Vec<ArrayRef> = vec![
             Arc::new(ts.finish()),
@@ -263,6 +349,7 @@ pub fn write_verdicts(
             Arc::new(rule.finish()),
             Arc::new(flag.finish()),
             Arc::new(score.finish()),
+            Arc::new(value.finish()),
         ];
         table.write(&batch(path, schema.clone(), columns)?)?;
     }

@@ -155,13 +155,37 @@ impl Inlet for KafkaInlet {
 /// A record that could not be decoded, as a message: its own key, bytes and headers, and where it came from.
 fn letter(topic: &str, partition: i32, bad: &BadRecord) -> Message {
     let mut headers = dead_headers((topic, partition, bad.offset, bad.index), bad.code, &bad.reason);
+    if bad.rows != 1 {
+        headers.push((ROWS.into(), bad.rows.to_string().into()));
+    }
     headers.extend(bad.headers.iter().map(|(name, value)| (format!("original.{name}"), value.clone())));
     let key = bad.key.clone().unwrap_or_default();
     Message { channel: Channel::DeadLetters, key, payload: bad.raw.clone(), headers }
 }
 
+/// Header of a dead letter that counts as more than one row, or none: how many.
+const ROWS: &str = "rows";
+
+/// Dead letters by code, which the outlet counts and the summary tells.
+pub type SharedCodes = Rc<RefCell<DeadCodes>>;
+
+/// A stream's outputs on their way; dead letters are counted as they leave.
+pub struct StreamOutlet {
+    to: Target,
+    codes: SharedCodes,
+    /// Ticket of the last dead letter that was counted: one that is offered again has the same.
+    counted: u64,
+}
+
+impl StreamOutlet {
+    /// Sends outputs there.
+    pub fn new(to: Target, codes: SharedCodes) -> Self {
+        StreamOutlet { to, codes, counted: 0 }
+    }
+}
+
 /// Where a stream's outputs go.
-pub enum StreamOutlet {
+pub enum Target {
     /// Topics.
     Kafka(Box<KafkaSink>),
     /// Lines on standard output; what was written.
@@ -174,8 +198,13 @@ impl Outlet for StreamOutlet {
     type Error = PortError;
 
     fn offer(&mut self, ticket: u64, message: &Message) -> Result<bool, PortError> {
-        match self {
-            StreamOutlet::Kafka(sink) => {
+        if message.channel == Channel::DeadLetters && ticket > self.counted {
+            self.counted = ticket;
+            let rows = header(message, ROWS).and_then(|rows| rows.parse().ok()).unwrap_or(1);
+            self.codes.borrow_mut().add(&letter_of(message), rows);
+        }
+        match &mut self.to {
+            Target::Kafka(sink) => {
                 let kind = match message.channel {
                     Channel::Events => TopicKind::Alerts,
                     Channel::Signals => TopicKind::Signals,
@@ -190,27 +219,25 @@ impl Outlet for StreamOutlet {
                     Offer::Refused(why) => sink.report(ticket, Outcome::Refused(why)),
                 }
             }
-            StreamOutlet::Lines(acks) => {
+            Target::Lines(acks) => {
                 let mut text = line(message);
                 text.push(b'\n');
                 std::io::stdout().write_all(&text).map_err(PortError::Output)?;
                 acks.push(Ack::Done(ticket));
             }
-            StreamOutlet::Nowhere(acks) => acks.push(Ack::Done(ticket)),
+            Target::Nowhere(acks) => acks.push(Ack::Done(ticket)),
         }
         Ok(true)
     }
 
     fn collect(&mut self, wait: Duration, acks: &mut Vec<Ack>) -> Result<(), PortError> {
-        match self {
-            StreamOutlet::Kafka(sink) => {
-                acks.extend(sink.deliveries(wait).into_iter().map(|d| match d.outcome {
-                    Outcome::Delivered => Ack::Done(d.ticket),
-                    Outcome::Failed(why) => Ack::Again(d.ticket, why),
-                    Outcome::Refused(why) => Ack::Never(d.ticket, why),
-                }))
-            }
-            StreamOutlet::Lines(done) | StreamOutlet::Nowhere(done) => acks.append(done),
+        match &mut self.to {
+            Target::Kafka(sink) => acks.extend(sink.deliveries(wait).into_iter().map(|d| match d.outcome {
+                Outcome::Delivered => Ack::Done(d.ticket),
+                Outcome::Failed(why) => Ack::Again(d.ticket, why),
+                Outcome::Refused(why) => Ack::Never(d.ticket, why),
+            })),
+            Target::Lines(done) | Target::Nowhere(done) => acks.append(done),
         }
         Ok(())
     }
@@ -236,12 +263,20 @@ fn dead_line(message: &Message) -> Vec<u8> {
         #[serde(flatten)]
         letter: DeadLetter<'a>,
     }
-    let header = |name: &str| {
-        let found = message.headers.iter().find(|(n, _)| n == name);
-        found.and_then(|(_, v)| std::str::from_utf8(v).ok())
-    };
     let (raw, raw_hex) = raw(&message.payload);
-    let letter = DeadLetter {
+    let letter = DeadLetter { raw, raw_hex, ..letter_of(message) };
+    serde_json::to_vec(&Line { kind: "dead_letter", letter }).unwrap_or_default()
+}
+
+fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    let found = message.headers.iter().find(|(n, _)| n == name);
+    found.and_then(|(_, v)| std::str::from_utf8(v).ok())
+}
+
+/// What the headers of a message say of a dead letter.
+fn letter_of(message: &Message) -> DeadLetter<'_> {
+    let header = |name| header(message, name);
+    DeadLetter {
         code: header("code").unwrap_or_default(),
         reason: header("reason").unwrap_or_default(),
         origin: header("topic").unwrap_or_default(),
@@ -251,10 +286,9 @@ fn dead_line(message: &Message) -> Vec<u8> {
         tag: None,
         ts: None,
         value: None,
-        raw,
-        raw_hex,
-    };
-    serde_json::to_vec(&Line { kind: "dead_letter", letter }).unwrap_or_default()
+        raw: None,
+        raw_hex: None,
+    }
 }
 
 /// Where a stream's state is kept: a directory or nowhere; with a recording, its journal goes there too.
@@ -403,6 +437,73 @@ impl<'a> DeadLetter<'a> {
         }
     }
 }
+
+/// Rows that became dead letters, by code, each code with its first letter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeadCodes(BTreeMap<String, (u64, String)>);
+
+impl DeadCodes {
+    /// Counts a letter, which stands for so many rows.
+    pub fn add(&mut self, letter: &DeadLetter<'_>, rows: u64) {
+        match self.0.get_mut(letter.code) {
+            Some((n, _)) => *n += rows,
+            None => {
+                self.0.insert(letter.code.to_owned(), (rows, first_of(letter)));
+            }
+        }
+    }
+
+    /// Counts what a source could not decode, and what was refused of its rows.
+    pub fn add_all(&mut self, polled: &Polled, refused: &[engine::DeadRow], row_is_record: bool) {
+        for bad in &polled.bad {
+            self.add(&DeadLetter::undecodable(bad), bad.rows);
+        }
+        self.add_refused(refused, polled.partition, row_is_record);
+    }
+
+    /// Counts rows that were refused.
+    pub fn add_refused(&mut self, rows: &[engine::DeadRow], partition: u32, row_is_record: bool) {
+        for row in rows {
+            self.add(&DeadLetter::refused(row, partition, row_is_record), 1);
+        }
+    }
+
+    /// Rows of a code.
+    pub fn rows(&self, code: &str) -> u64 {
+        self.0.get(code).map_or(0, |(n, _)| *n)
+    }
+}
+
+/// Code and rows; the examples are for readers.
+impl Serialize for DeadCodes {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(code, (n, _))| (code, n)))
+    }
+}
+
+/// A line a code.
+impl std::fmt::Display for DeadCodes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (code, (n, first)) in &self.0 {
+            writeln!(f, "  dead letters, {code}: {n}, the first {first}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reason and place of a letter in one short line.
+fn first_of(letter: &DeadLetter<'_>) -> String {
+    let place = match letter.tag {
+        Some(tag) => format!("{tag} at {}", letter.ts.unwrap_or_default()),
+        None => format!("offset {} of {}", letter.offset, letter.origin),
+    };
+    let whole = format!("{place}: {}", letter.reason);
+    let shown = whole.chars().map(|c| if c.is_control() { ' ' } else { c });
+    shown.take(EXAMPLE_CHARS).collect()
+}
+
+/// Longest example of a dead letter.
+const EXAMPLE_CHARS: usize = 200;
 
 /// Bytes as text, or in hex.
 fn raw(bytes: &[u8]) -> (Option<&str>, Option<String>) {

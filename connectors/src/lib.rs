@@ -161,6 +161,14 @@ pub enum SourceError {
         /// The columns there are.
         found: Vec<String>,
     },
+    /// A file of a folder that does not look like data.
+    #[error("{source}; if `{name}` is not data: `skip = [\"{name}\"]` in [source.files] leaves it out")]
+    InFolder {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: Box<SourceError>,
+    },
     /// A column of a type that cannot be read as what it is configured to be.
     #[error("{}: column `{column}` has type {got}, want {want}", path.display())]
     ColumnType {

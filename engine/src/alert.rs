@@ -84,6 +84,11 @@ impl Life {
         self.bits & (PENDING | FIRING) != 0
     }
 
+    /// Whether it fires, also while it is about to end.
+    pub(crate) fn firing(&self) -> bool {
+        self.bits & FIRING != 0
+    }
+
     /// The deadline that is armed.
     pub(crate) fn deadline(&self) -> Option<i64> {
         (self.bits & PENDING != 0 && self.bits & FIRING == 0 || self.bits & CLEARING != 0)

@@ -26,6 +26,8 @@ pub enum Metric {
     Verdicts,
     /// Alerts by transition: `firing`, `resolved`.
     Alerts,
+    /// Alerts that fire now; labels `rule`, `severity`.
+    AlertsFiring,
     /// Signals: 1 for the state it is in; labels `signal`, `state`.
     SignalState,
     /// Switches of signals to a fallback.
@@ -56,6 +58,8 @@ pub enum Metric {
     CheckpointBytes,
     /// Entries of the journal written.
     JournalEntries,
+    /// Always 1; label `version`.
+    BuildInfo,
 }
 
 /// Whether a metric only grows.
@@ -81,6 +85,7 @@ impl Metric {
             Metric::TagsLimit => "truegauge_tags_limit",
             Metric::Verdicts => "truegauge_verdicts",
             Metric::Alerts => "truegauge_alerts",
+            Metric::AlertsFiring => "truegauge_alerts_firing",
             Metric::SignalState => "truegauge_signal_state",
             Metric::Switches => "truegauge_switches_to_fallback",
             Metric::Recoveries => "truegauge_recoveries",
@@ -96,6 +101,7 @@ impl Metric {
             Metric::CheckpointFailures => "truegauge_checkpoint_failures",
             Metric::CheckpointBytes => "truegauge_checkpoint_bytes",
             Metric::JournalEntries => "truegauge_journal_entries",
+            Metric::BuildInfo => "truegauge_build_info",
         }
     }
 
@@ -112,6 +118,7 @@ impl Metric {
             Metric::TagsLimit => "Most tags a partition may know",
             Metric::Verdicts => "Verdicts by rule and flag; a group counts as a rule",
             Metric::Alerts => "Alert transitions",
+            Metric::AlertsFiring => "Alerts that fire now; a group counts as a rule",
             Metric::SignalState => "1 for the state that a signal is in",
             Metric::Switches => "Switches of signals to a fallback",
             Metric::Recoveries => "Signals that came back",
@@ -127,6 +134,7 @@ impl Metric {
             Metric::CheckpointFailures => "Checkpoints that could not be published",
             Metric::CheckpointBytes => "Bytes of the last checkpoint",
             Metric::JournalEntries => "Journal entries written",
+            Metric::BuildInfo => "Always 1; its label is the version of the program",
         }
     }
 

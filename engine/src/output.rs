@@ -19,6 +19,8 @@ pub struct VerdictRow {
     pub flag: Flag,
     /// Score in 0..=1.
     pub score: f64,
+    /// The judged value; absent when it was missing, and at a deadline.
+    pub value: Option<f64>,
 }
 
 /// Why a verdict was reached.

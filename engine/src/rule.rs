@@ -8,7 +8,7 @@ use crate::config::plan::RulePlan;
 use crate::config::raw::Severity;
 use crate::config::select::matches;
 use crate::keyed::{Arena, Store};
-use crate::output::{Explanation, FlagCounts, Outputs, VerdictRow, digest};
+use crate::output::{Explanation, FlagCounts, Outputs, Transition, VerdictRow, digest};
 use detectors::detect::{Columns, Detector, Stage, TagCommand, Visitor};
 use detectors::sample::{Evidence, Flag, Samples, Verdicts};
 use serde::{Deserialize, Serialize};
@@ -70,11 +70,14 @@ pub(crate) trait Rule: Send {
     fn expire(&mut self, store: &mut Store, tag: u32, name: &str, before: i64, out: &mut Outputs);
     fn rebaseline(&mut self, store: &mut Store, tag: u32);
     fn counts(&self) -> FlagCounts;
+    /// How many of its alerts fire.
+    fn firing(&self) -> u64;
     fn save(&self) -> Saved;
     /// The same without what grows with the tags.
     fn save_head(&self) -> Saved;
-    /// Takes over what a rule of the same name kept; `tags` gives the new number of each old tag.
-    fn load(&mut self, saved: &Saved, tags: &[u32]);
+    /// Takes over what a rule of the same name kept; `tags` gives the new number of each old tag, `firing` says how many of
+    /// the alerts that it keeps fire.
+    fn load(&mut self, saved: &Saved, tags: &[u32], firing: u64);
     /// Whether it judges a tag.
     fn binds(&self, tag: u32) -> bool;
     /// Where its part of a record begins, and how many words of it are the detector's (with the window's handle).
@@ -145,6 +148,8 @@ struct Typed<D: Detector> {
     counts: FlagCounts,
     /// Why the alerts that are pending or firing began.
     why: BTreeMap<u32, Explanation>,
+    /// How many alerts fire.
+    firing: u64,
 }
 
 const NONE: u32 = u32::MAX;
@@ -178,6 +183,7 @@ pub(crate) fn make(plan: &RulePlan, number: u32, offset: &mut usize) -> Box<dyn 
                 arena: Arena::new(0),
                 counts: FlagCounts::default(),
                 why: BTreeMap::new(),
+                firing: 0,
             };
             *offset += rule.words();
             Box::new(rule)
@@ -207,6 +213,10 @@ impl<D: Detector> Typed<D> {
         let why = self.why.get(&tag).copied();
         if !active {
             self.why.remove(&tag);
+        }
+        match change.transition {
+            Transition::Firing => self.firing += 1,
+            Transition::Resolved => self.firing -= 1,
         }
         let rule = alert::Owner { rule: &self.id, digest: &self.digest, severity: self.severity.name() };
         out.events.push(alert::event(rule, name, change, why, None));
@@ -261,7 +271,8 @@ impl<D: Detector> Typed<D> {
                     let flag = self.params[at as usize].on_deadline(state);
                     self.counts.add(flag, 1);
                     if flag == Flag::Suspect || flag == Flag::Fail || out.all_verdicts {
-                        out.verdicts.push(VerdictRow { ts: d, tag, rule: self.number, flag, score: 1.0 });
+                        let (rule, score) = (self.number, 1.0);
+                        out.verdicts.push(VerdictRow { ts: d, tag, rule, flag, score, value: None });
                     }
                     self.follow(region, tag, name, flag, d, || None, out);
                 }
@@ -330,6 +341,7 @@ impl<D: Detector> Typed<D> {
                     rule: self.number,
                     flag,
                     score,
+                    value: Some(batch.value[first + i]).filter(|x| !x.is_nan()),
                 });
             }
             let explain = || seen.map(|e| Explanation::new(e.statistic, e.lo, e.hi));
@@ -495,6 +507,10 @@ impl<D: Detector> Rule for Typed<D> {
         self.counts
     }
 
+    fn firing(&self) -> u64 {
+        self.firing
+    }
+
     fn save(&self) -> Saved {
         let why = self.why.iter().map(|(t, w)| (*t, *w)).collect();
         Saved { windows: self.arena.bits(), why, ..self.save_head() }
@@ -515,12 +531,12 @@ impl<D: Detector> Rule for Typed<D> {
         }
     }
 
-    fn load(&mut self, saved: &Saved, tags: &[u32]) {
+    fn load(&mut self, saved: &Saved, tags: &[u32], firing: u64) {
         if saved.shape == self.shape {
             self.arena.fill(&saved.windows);
         }
         if saved.digest == self.digest {
-            self.counts = saved.counts;
+            (self.counts, self.firing) = (saved.counts, firing);
             self.why = saved.why.iter().map(|(t, w)| (tags[*t as usize], *w)).collect();
         }
     }

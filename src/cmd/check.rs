@@ -2,6 +2,8 @@
 
 use super::CommandError;
 use crate::config;
+use crate::run_dir::counted;
+use crate::wiring::DeadCodes;
 use connectors::Source;
 use connectors::source::file::FileSource;
 use engine::config::select::matches;
@@ -29,7 +31,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), CommandError> {
     let loaded = config::load(&args.config)?;
     let (rules, groups) = (loaded.plan.rules.len(), loaded.plan.groups.len());
-    println!("{}: {rules} rules, {groups} groups, digest {}", args.config.display(), loaded.plan.digest);
+    let rules = counted(rules as u64, "rule", "rules");
+    let groups = counted(groups as u64, "group", "groups");
+    println!("{}: {rules}, {groups}, digest {}", args.config.display(), loaded.plan.digest);
     if args.data.is_empty() {
         let known = loaded.plan.catalogue.iter().flat_map(|c| c.tags());
         warn(&loaded.plan, known);
@@ -38,15 +42,22 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     let plan = Arc::new(loaded.plan);
     let mut pipeline = Pipeline::new(plan.clone(), 0);
     let mut source = FileSource::open(&args.data, &loaded.file.source.files, 65_536)?;
-    let mut out = Outputs::default();
+    let (mut out, mut codes) = (Outputs::default(), DeadCodes::default());
     while let Some(polled) = source.poll(Duration::MAX)? {
         crate::wiring::push(&mut pipeline, &mut Script::default(), &polled, &mut out)?;
+        codes.add_all(&polled, &out.dead, source.row_is_record());
         out = Outputs::default();
     }
     let tags: Vec<&str> = (0..pipeline.tag_count() as u32).map(|t| pipeline.tag_name(t)).collect();
     warn(&plan, tags.iter().copied());
     let counters = pipeline.counters();
-    println!("data: {} rows, {} tags, {} dead letters", counters.rows_in, tags.len(), counters.dead_letters);
+    println!(
+        "data: {}, {}, {}",
+        counted(counters.rows_in, "row", "rows"),
+        counted(tags.len() as u64, "tag", "tags"),
+        counted(counters.dead_letters, "dead letter", "dead letters")
+    );
+    print!("{codes}");
     let flags = pipeline.flags();
     for rule in &plan.rules {
         let selected = tags.iter().filter(|t| rule.raw.tags.iter().any(|p| matches(p, t))).count();
@@ -54,18 +65,22 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         let judged = f.good + f.suspect + f.fail;
         let note = if judged == 0 { "  <- ran 0 times" } else { "" };
         println!(
-            "  rule {}: {selected} tags, {judged} samples judged, {} suspect, {} fail{note}",
-            rule.raw.id, f.suspect, f.fail
+            "  rule {}: {}, {} judged, {} suspect, {} fail{note}",
+            rule.raw.id,
+            counted(selected as u64, "tag", "tags"),
+            counted(judged, "sample", "samples"),
+            f.suspect,
+            f.fail
         );
     }
     for group in &plan.groups {
         let f = flags[&group.raw.id];
         let note = if f.good + f.suspect == 0 { "  <- never voted" } else { "" };
         println!(
-            "  group {}: {} votes compared, {} miscompares{note}",
+            "  group {}: {} compared, {}{note}",
             group.raw.id,
-            f.good + f.suspect,
-            f.suspect
+            counted(f.good + f.suspect, "vote", "votes"),
+            counted(f.suspect, "miscompare", "miscompares")
         );
         for member in group.raw.members.iter().filter(|m| !pipeline.has_heard(m)) {
             println!("    member {member}: no row came  <- misspelt?");

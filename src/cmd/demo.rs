@@ -7,6 +7,7 @@ use crate::live::Live;
 use crate::run_dir::{Alerts, Summary};
 use crate::view::screen::Screen;
 use crate::view::{Look, Scale, Scene, Setup};
+use crate::wiring::DeadCodes;
 use arrow_array::{Array, Float64Array, StringArray, TimestampNanosecondArray};
 use clap::builder::NonEmptyStringValueParser;
 use connectors::source::kafka::mock::MockBroker;
@@ -132,6 +133,7 @@ pub fn play(length: Duration, stop: &AtomicBool, show: &mut dyn Show) -> Result<
     let kafka: KafkaConfig = toml::from_str(&kafka).expect("the demo's own configuration is right");
     let mut source = KafkaSource::open(&kafka, &Offsets::new(), false)?;
     let (mut live, mut out, mut alerts) = (Live::new(plan.clone()), Outputs::default(), Alerts::default());
+    let mut codes = DeadCodes::default();
     let mut producer =
         Producer { broker: &broker, rows: demo_plant(SEED).peekable(), length, began, sent: 0 };
     let (mut taken, mut last_row) = (0u64, Instant::now());
@@ -144,6 +146,7 @@ pub fn play(length: Duration, stop: &AtomicBool, show: &mut dyn Show) -> Result<
         }
         live.take(&polled, &mut out)?;
         alerts.add(&out.events);
+        codes.add_all(&polled, &out.dead, source.row_is_record());
         tell(show, Some(&polled), &out, &live, began);
         forget(&mut out);
         if !more && taken >= producer.sent {
@@ -157,7 +160,8 @@ pub fn play(length: Duration, stop: &AtomicBool, show: &mut dyn Show) -> Result<
     live.end(&mut out);
     alerts.add(&out.events);
     tell(show, None, &out, &live, began);
-    let run = Summary::new(live.pipelines(), alerts, &plan.digest, began.elapsed().as_secs_f64());
+    let counted = Summary::new(live.pipelines(), alerts, &plan.digest, began.elapsed().as_secs_f64());
+    let run = Summary { dead_letter_codes: codes, ..counted };
     Ok(DemoSummary { run, labels: demo_plant(SEED).labels(1).len() as u64 })
 }
 

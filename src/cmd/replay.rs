@@ -4,8 +4,8 @@ use super::CommandError;
 use super::run::stop_flag;
 use crate::config;
 use crate::live::Live;
-use crate::run_dir::{Alerts, Summary, write_lines, write_signals, write_verdicts};
-use crate::wiring::DeadLetter;
+use crate::run_dir::{Alerts, Summary, claim, write_lines, write_signals, write_verdicts};
+use crate::wiring::{DeadCodes, DeadLetter};
 use clap::ValueEnum;
 use connectors::sink::jsonl::JsonlWriter;
 use connectors::source::file::{FileSource, FilesConfig};
@@ -32,7 +32,8 @@ pub struct Args {
     /// The configuration file.
     #[arg(short, long)]
     config: PathBuf,
-    /// The run directory; made if it is not there.
+    /// The run directory; made if it is not there. An earlier run in it is replaced; a directory that holds anything else
+    /// is refused.
     #[arg(short, long)]
     out: PathBuf,
     /// Apply the commands and clock ticks of a journal at their places: that of the recording.
@@ -88,8 +89,10 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         args.batch_rows.map_or((tags * ROWS_A_TAG).clamp(FEWEST_ROWS, MOST_ROWS), |rows| rows as usize);
     let files = &loaded.file.source.files;
     let (mut source, rows) = open(args, files, batch_rows, &mut live, &records, &mut out)?;
-    std::fs::create_dir_all(&args.out)
-        .map_err(|source| CommandError::Io { path: args.out.clone(), source })?;
+    let inputs: Vec<&Path> = args.data.iter().chain(&args.journal).map(PathBuf::as_path).collect();
+    if claim(&args.out, &inputs)? {
+        eprintln!("truegauge: {} held an earlier run, which this one replaces", args.out.display());
+    }
     let path = |name: &str| args.out.join(name);
     let stop = stop_flag()?;
     let mut run = Run {
@@ -97,6 +100,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         out,
         late: JsonlWriter::create(&path("late.jsonl"))?,
         dead: JsonlWriter::create(&path("dlq.jsonl"))?,
+        codes: DeadCodes::default(),
         keep_verdicts: args.emit != Emit::Events,
         row_is_record: source.row_is_record(),
         progress: Progress::new(rows),
@@ -111,9 +115,10 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         decode_ahead(source.as_mut(), &mut run, &stop)?;
     }
     let interrupted = stop.load(Ordering::Relaxed);
-    let Run { mut live, mut out, mut late, mut dead, progress, row_is_record, .. } = run;
+    let Run { mut live, mut out, mut late, mut dead, mut codes, progress, row_is_record, .. } = run;
     progress.end();
     live.end(&mut out);
+    codes.add_refused(&out.dead, 0, row_is_record);
     write_refused(&mut out, 0, row_is_record, &mut late, &mut dead)?;
     late.finish()?;
     dead.finish()?;
@@ -122,6 +127,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     alerts.add(&out.events);
     let summary = Summary {
         interrupted,
+        dead_letter_codes: codes,
         ..Summary::new(live.pipelines(), alerts, &plan.digest, began.elapsed().as_secs_f64())
     };
     for pipeline in live.pipelines() {
@@ -225,6 +231,7 @@ struct Run {
     out: Outputs,
     late: JsonlWriter,
     dead: JsonlWriter,
+    codes: DeadCodes,
     keep_verdicts: bool,
     row_is_record: bool,
     progress: Progress,
@@ -236,6 +243,7 @@ impl Run {
         for bad in &polled.bad {
             self.dead.write(&DeadLetter::undecodable(bad))?;
         }
+        self.codes.add_all(polled, &self.out.dead, self.row_is_record);
         let partition = polled.partition;
         write_refused(&mut self.out, partition, self.row_is_record, &mut self.late, &mut self.dead)?;
         if !self.keep_verdicts {

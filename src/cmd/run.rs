@@ -2,21 +2,24 @@
 
 use super::{CommandError, StreamError};
 use crate::config::{self, ClockSource};
-use crate::run_dir::{Alerts, Summary};
-use crate::wiring::{KafkaInlet, SharedRecorder, StreamOutlet, StreamStore, SystemClock};
-use connectors::sink::kafka::KafkaSink;
+use crate::run_dir::{Alerts, Summary, counted};
+use crate::wiring::{
+    KafkaInlet, SharedCodes, SharedRecorder, StreamOutlet, StreamStore, SystemClock, Target,
+};
+use connectors::sink::kafka::{KafkaSink, KafkaSinkConfig};
 use connectors::sink::recording::Recorder;
 use connectors::source::kafka::{Assign, KafkaSource, Offsets};
 use connectors::store::dir::DirStore;
-use engine::Counters;
 use engine::control::{Tray, desk};
-use engine::driver::{Driver, Kept, Notice, Origin, Settings, Store, recover};
+use engine::driver::{Clock, Driver, Kept, Notice, Origin, Settings, Store, recover};
 use engine::metrics::Board;
+use engine::{Counters, Pipeline};
 use server::Server;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,20 +77,28 @@ type Stream = Driver<KafkaInlet, StreamOutlet, StreamStore, SystemClock>;
 pub fn stream(args: &Args) -> Result<Summary, CommandError> {
     let began = Instant::now();
     let stop = stop_flag()?;
-    let Open { mut driver, digest, recorder, board, tray, server } = open(args)?;
+    let Open { mut driver, digest, recorder, codes, lines, board, tray, server } = open(args)?;
+    let lines_on_a_terminal = lines && std::io::stdout().is_terminal();
     let (mut more, mut shown) = (true, None::<Instant>);
+    let mut pulse = Pulse::new(args.json || lines_on_a_terminal);
     while more && !stop.load(Ordering::Relaxed) {
         more = driver.step(TURN)?;
         while let Some(request) = tray.take() {
             let answer = driver.ask(&request.command)?;
             request.answer(answer);
         }
-        tell(&driver.notices());
+        let notices = driver.notices();
+        if !notices.is_empty() {
+            pulse.clear();
+        }
+        tell(&notices);
+        pulse.beat(&driver);
         if shown.is_none_or(|at| at.elapsed() >= SHOW_EVERY) {
             shown = Some(Instant::now());
             board.put(driver.readout());
         }
     }
+    pulse.clear();
     if more {
         eprintln!(
             "truegauge: stopping: waiting up to {} s for the sinks; a second signal ends at once",
@@ -113,7 +124,9 @@ pub fn stream(args: &Args) -> Result<Summary, CommandError> {
     let tallies = driver.tallies();
     let alerts = Alerts { fired: tallies.fired, resolved: tallies.resolved };
     let elapsed_s = began.elapsed().as_secs_f64();
-    Ok(Summary { interrupted: more, ..Summary::new(driver.pipelines(), alerts, &digest, elapsed_s) })
+    let dead_letter_codes = codes.take();
+    let counted = Summary::new(driver.pipelines(), alerts, &digest, elapsed_s);
+    Ok(Summary { interrupted: more, dead_letter_codes, ..counted })
 }
 
 /// A stream that is ready to go.
@@ -121,6 +134,9 @@ struct Open {
     driver: Stream,
     digest: String,
     recorder: SharedRecorder,
+    codes: SharedCodes,
+    /// Whether standard output gets lines.
+    lines: bool,
     board: Arc<Board>,
     tray: Tray,
     server: Server,
@@ -148,7 +164,8 @@ fn open(args: &Args) -> Result<Open, CommandError> {
             "[run] state_dir needs assign = \"all\": the state of a partition does not follow it to another member yet",
         ));
     }
-    let dir = loaded.state_dir.map(|dir| DirStore::open(&dir)).transpose()?;
+    let state_dir = loaded.state_dir;
+    let dir = state_dir.as_deref().map(DirStore::open).transpose()?;
     let recorder = SharedRecorder::new(RefCell::new(None));
     let mut store = StreamStore::new(dir, Rc::clone(&recorder));
     let kept: BTreeMap<Origin, Kept> = recover(&mut store).map_err(CommandError::from)?;
@@ -170,11 +187,14 @@ fn open(args: &Args) -> Result<Open, CommandError> {
         }
         *recorder.borrow_mut() = Some(new);
     }
-    let outlet = match &loaded.file.sink.kafka {
-        Some(sink) => StreamOutlet::Kafka(Box::new(KafkaSink::open(sink, &kafka.brokers)?)),
-        None if args.json => StreamOutlet::Nowhere(Vec::new()),
-        None => StreamOutlet::Lines(Vec::new()),
+    let target = match &loaded.file.sink.kafka {
+        Some(sink) => Target::Kafka(Box::new(KafkaSink::open(sink, &kafka.brokers)?)),
+        None if args.json => Target::Nowhere(Vec::new()),
+        None => Target::Lines(Vec::new()),
     };
+    let lines = matches!(target, Target::Lines(_));
+    let codes = SharedCodes::default();
+    let outlet = StreamOutlet::new(target, Rc::clone(&codes));
     let run = &loaded.file.run;
     let settings = Settings {
         checkpoint_every: Duration::from_nanos(run.checkpoint_every.to_ns().unsigned_abs()),
@@ -188,6 +208,7 @@ fn open(args: &Args) -> Result<Open, CommandError> {
             "truegauge: no [run] state_dir: a restart will begin at `from` instead of where this run stops"
         );
     }
+    let partitions = counted(source.partitions().len() as u64, "partition", "partitions");
     let inlet = KafkaInlet::new(source, Rc::clone(&recorder));
     let digest = plan.digest.clone();
     let driver = Driver::new(plan, settings, (inlet, outlet, store, SystemClock::start()), kept)?;
@@ -195,11 +216,96 @@ fn open(args: &Args) -> Result<Open, CommandError> {
     board.put(driver.readout());
     let (desk, tray) = desk();
     let server = Server::start(&loaded.server, board.clone(), desk)?;
+    eprintln!(
+        "truegauge: reading {} ({partitions}) from {}; writing {}{}{}{}",
+        kafka.topics.join(", "),
+        kafka.brokers.join(", "),
+        targets(loaded.file.sink.kafka.as_ref(), args.json),
+        place("state", state_dir.as_deref()),
+        place("recording", args.record.as_deref()),
+        place("commands", loaded.server.control.as_deref()),
+    );
     if let Some(address) = server.metrics_addr() {
         eprintln!("truegauge: metrics on http://{address}/metrics");
     }
-    Ok(Open { driver, digest, recorder, board, tray, server })
+    Ok(Open { driver, digest, recorder, codes, lines, board, tray, server })
 }
+
+/// Where outputs go, for a reader.
+fn targets(sink: Option<&KafkaSinkConfig>, json: bool) -> String {
+    let Some(sink) = sink else {
+        return if json { "only a summary" } else { "lines to standard output" }.into();
+    };
+    let kinds = [
+        ("alerts", &sink.alerts),
+        ("signals", &sink.signals),
+        ("late rows", &sink.late),
+        ("dead letters", &sink.dead_letters),
+    ];
+    let named = kinds.iter().filter_map(|(kind, topic)| Some(format!("{kind} to {}", topic.as_ref()?)));
+    let named: Vec<String> = named.collect();
+    if named.is_empty() { "nothing: [sink.kafka] names no topic".into() } else { named.join(", ") }
+}
+
+fn place(what: &str, path: Option<&Path>) -> String {
+    path.map_or(String::new(), |path| format!("; {what} in {}", path.display()))
+}
+
+/// A sign of life on a terminal, one line that is written over; nothing elsewhere.
+struct Pulse {
+    began: Instant,
+    /// Rows and time of the last line; absent: no line is wanted.
+    last: Option<(u64, Instant)>,
+    visible: bool,
+}
+
+impl Pulse {
+    fn new(quiet: bool) -> Self {
+        let began = Instant::now();
+        let wanted = !quiet && std::io::stderr().is_terminal();
+        Pulse { began, last: wanted.then_some((0, began)), visible: false }
+    }
+
+    fn beat(&mut self, driver: &Stream) {
+        let Some((before, at)) = self.last else { return };
+        let since = at.elapsed();
+        if since < BEAT_EVERY {
+            return;
+        }
+        let rows = driver.pipelines().map(|p| p.counters().rows_in).sum();
+        // What a checkpoint brought along was not read now.
+        let rate = if at == self.began { 0.0 } else { (rows - before) as f64 / since.as_secs_f64() };
+        let last = driver.pipelines().filter_map(Pipeline::progress).max();
+        let now = SystemClock::start().now_ns();
+        let firing = driver.pipelines().flat_map(Pipeline::alerts_firing).map(|(_, _, n)| n).sum();
+        let line = pulse_line(rows, rate, last.map(|last| now.saturating_sub(last)), firing);
+        let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
+        (self.last, self.visible) = (Some((rows, Instant::now())), true);
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.visible) {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// Rows, rows a second, how far event time is behind the clock, alerts that fire.
+fn pulse_line(rows: u64, rate: f64, behind_ns: Option<i64>, firing: u64) -> String {
+    let rows = counted(rows, "row", "rows");
+    let behind = match behind_ns.map(|ns| ns / 1_000_000_000) {
+        None => "no time yet".to_owned(),
+        Some(s) if s < -1 => format!("{} s ahead of the clock", -s),
+        Some(s) if s < 120 => format!("{} s behind", s.max(0)),
+        Some(s) if s < 2 * 3_600 => format!("{} min behind", s / 60),
+        Some(s) if s < 2 * 86_400 => format!("{} h behind", s / 3_600),
+        Some(s) => format!("{} days behind", s / 86_400),
+    };
+    format!("{rows}, {rate:.0} rows/s, {behind}, {firing} firing")
+}
+
+/// Between signs of life.
+const BEAT_EVERY: Duration = Duration::from_secs(2);
 
 fn tell(notices: &[Notice]) {
     for notice in notices {
@@ -222,3 +328,28 @@ pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>, CommandError> {
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 /// One turn of the loop.
 const TURN: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Given how far event time is behind, then the unit is one a person would choose, also for recorded times.
+    #[test]
+    fn the_sign_of_life_says_how_far_behind_it_is() {
+        let behind = |s: i64| pulse_line(1, 2.4, Some(s * 1_000_000_000), 3);
+        assert_eq!(behind(-1), "1 row, 2 rows/s, 0 s behind, 3 firing");
+        let unit = |s| behind(s).split(", ").nth(2).expect("a part").to_owned();
+        let told = [-60, 119, 120, 7_199, 7_200, 172_799, 172_800].map(unit);
+        let wanted = [
+            "60 s ahead of the clock",
+            "119 s behind",
+            "2 min behind",
+            "119 min behind",
+            "2 h behind",
+            "47 h behind",
+            "2 days behind",
+        ];
+        assert_eq!(told, wanted);
+        assert_eq!(pulse_line(0, 0.0, None, 0), "0 rows, 0 rows/s, no time yet, 0 firing");
+    }
+}

@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     write(&args.out.join("plant.toml"), include_str!("plant.toml"))?;
     let dir = args.out.display();
     println!("{rows} rows of {} tags written to {dir}; now:", DEMO_TAGS.len());
-    println!("  truegauge replay {dir}/data.csv -c {dir}/plant.toml --out out");
+    println!("  truegauge replay {dir} -c {dir}/plant.toml --out out");
     Ok(())
 }
 

@@ -224,3 +224,74 @@ fn a_million_tags_leave_the_known_ones_unharmed() {
     let events = std::fs::read_to_string(out.join("alerts.jsonl")).expect("written");
     assert_eq!(events.matches("limit_tags").count(), 1);
 }
+
+/// How to start the program without the rights of root: words before its path, and the path. None: it can't be done here.
+#[cfg(unix)]
+fn without_rights(dir: &Path) -> Option<Vec<String>> {
+    use std::process::Command;
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_truegauge"));
+    let id = Command::new("id").arg("-u").output().ok()?;
+    if String::from_utf8_lossy(&id.stdout).trim() != "0" {
+        return Some(vec![text(&program).into()]);
+    }
+    // The folder of the build may be closed to others.
+    let copy = dir.join("truegauge");
+    std::fs::copy(&program, &copy).ok()?;
+    let words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", text(&copy)];
+    let probe = Command::new(words[0]).args(&words[1..]).arg("--version").output().ok()?;
+    probe.status.success().then(|| words.map(Into::into).to_vec())
+}
+
+/// Given a folder that may not be written to, as the run directory or the state directory, or data that may not be read, then the
+/// command fails with exit code 1 and names the path and the reason.
+#[cfg(unix)]
+#[test]
+fn what_is_not_permitted_is_an_error_with_a_name() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new(RULE, "ts,tag,value\n1,known,1\n");
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("changed");
+    };
+    mode(place.0.path(), 0o755);
+    let Some(program) = without_rights(place.0.path()) else {
+        use std::io::Write;
+        writeln!(
+            std::io::stderr(),
+            "SKIPPED: what_is_not_permitted_is_an_error_with_a_name: runs as root, and setpriv can't drop its rights"
+        )
+        .expect("written");
+        return;
+    };
+    std::fs::write(place.at("secret.csv"), "ts,tag,value\n1,known,1\n").expect("written");
+    mode(&place.at("secret.csv"), 0o000);
+    std::fs::create_dir(place.at("locked")).expect("made");
+    mode(&place.at("locked"), 0o555);
+    let kafka = "[source.kafka]\nbrokers = [\"127.0.0.1:9\"]\ntopics = [\"t\"]\n[run]\nstate_dir = \"locked/state\"\n";
+    std::fs::write(place.at("run.toml"), format!("{RULE}{kafka}")).expect("written");
+    let (data, secret, config, stream) =
+        (place.at("data.csv"), place.at("secret.csv"), place.at("c.toml"), place.at("run.toml"));
+    let (inside, free) = (place.at("locked/out"), place.at("out"));
+    let cases: [(&[&str], &str); 3] = [
+        (&["replay", text(&data), "-c", text(&config), "--out", text(&inside)], "locked/out"),
+        (&["replay", text(&secret), "-c", text(&config), "--out", text(&free)], "secret.csv"),
+        (&["run", "-c", text(&stream), "--until-end"], "locked/state"),
+    ];
+    for (line, name) in cases {
+        let output =
+            std::process::Command::new(&program[0]).args(&program[1..]).args(line).output().expect("starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {said}");
+        assert!(said.contains(name) && said.contains("ermission denied"), "{line:?}: {said}");
+    }
+    // An earlier run that may not be touched is left as it is.
+    mode(&place.at("locked"), 0o755);
+    std::fs::write(place.at("locked/late.jsonl"), "").expect("written");
+    mode(&place.at("locked"), 0o555);
+    let locked = place.at("locked");
+    let line = ["replay", text(&data), "-c", text(&config), "--out", text(&locked)];
+    let output =
+        std::process::Command::new(&program[0]).args(&program[1..]).args(line).output().expect("starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("ermission denied"), "{said}");
+    assert!(locked.join("late.jsonl").is_file(), "{said}");
+}

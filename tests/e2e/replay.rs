@@ -403,3 +403,190 @@ fn examples_run_on_public_data() {
         assert_eq!(json(&dir.path().join("summary.json"))["rows_in"], rows);
     }
 }
+
+/// Given one row, one tag and one rule, then what is told of them is singular; two are plural.
+#[test]
+fn one_of_a_kind_is_told_in_the_singular() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let rule = "[source.files]\nts_unit = \"s\"\n[[rule]]\nid = \"r\"\ntags = [\"*\"]\ndetect.range = { fail = [0.0, 1.0] }\n";
+    std::fs::write(at("c.toml"), rule).expect("written");
+    let run = |command: &str, rows: &str, more: &[&str]| {
+        std::fs::write(at("d.csv"), format!("ts,tag,value\n{rows}")).expect("written");
+        let data = text(&at("d.csv")).to_owned();
+        let line: Vec<&str> = match command {
+            "check" => vec!["check", "--data", &data],
+            _ => vec!["replay", &data],
+        };
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_truegauge"))
+            .args(line)
+            .args(["-c", text(&at("c.toml"))])
+            .args(more)
+            .output()
+            .expect("starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let out = at("out");
+    let one = run("replay", "1,a,0.5\n", &["--out", text(&out)]);
+    assert!(
+        one.contains("1 row of 1 tag in ") && one.contains("0 switches to a fallback, 0 recoveries"),
+        "{one}"
+    );
+    let two = run("replay", "1,a,0.5\n1,b,0.5\n", &["--out", text(&out)]);
+    assert!(two.contains("2 rows of 2 tags in "), "{two}");
+    let one = run("check", "1,a,0.5\n", &[]);
+    for wanted in ["1 rule, 0 groups", "1 row, 1 tag, 0 dead letters", "1 tag, 1 sample judged"] {
+        assert!(one.contains(wanted), "no `{wanted}` in\n{one}");
+    }
+}
+
+/// Given a directory with an earlier run, then the next one replaces all of it and says so, and what else lies beside it stays;
+/// given one with anything else, or with the input itself, then it is refused with exit code 2 and untouched.
+#[test]
+fn a_run_replaces_a_run_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("c.toml"), "[source.files]\nts_unit = \"s\"\n").expect("written");
+    std::fs::write(at("d.csv"), "ts,tag,value\n1,a,1\n").expect("written");
+    let run = |data: &Path, out: &Path| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_truegauge"))
+            .args(["replay", text(data), "-c", text(&at("c.toml")), "--out", text(out)])
+            .output()
+            .expect("starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let out = at("out");
+    assert_eq!(run(&at("d.csv"), &out), (Some(0), String::new()));
+    std::fs::write(out.join("late.jsonl.partial"), "{}").expect("written");
+    std::fs::write(out.join("notes.txt"), "mine").expect("written");
+    let first = json(&out.join("summary.json"));
+    std::fs::write(at("d.csv"), "ts,tag,value\n1,a,1\n2,a,2\n").expect("written");
+    let (code, said) = run(&at("d.csv"), &out);
+    assert!(code == Some(0) && said.contains("out held an earlier run, which this one replaces"), "{said}");
+    assert_ne!(first["rows_in"], json(&out.join("summary.json"))["rows_in"]);
+    assert!(out.join("notes.txt").exists() && !out.join("late.jsonl.partial").exists());
+
+    std::fs::write(at("late.jsonl"), "{\"ts\":1,\"tag\":\"a\",\"value\":1}\n").expect("written");
+    std::fs::copy(at("late.jsonl"), out.join("late.jsonl")).expect("written");
+    let (code, said) = run(&out.join("late.jsonl"), &out);
+    assert!(code == Some(2) && said.contains("would be replaced"), "{said}");
+    assert_eq!(
+        std::fs::read(out.join("late.jsonl")).expect("there"),
+        std::fs::read(at("late.jsonl")).expect("there")
+    );
+    // Input that can't be read leaves the earlier run alone.
+    let (code, said) = run(&at("missing.csv"), &out);
+    assert!(code == Some(1) && out.join("summary.json").exists(), "{said}");
+
+    let home = at("home");
+    std::fs::create_dir(&home).expect("made");
+    std::fs::write(home.join("summary.json"), "{\"rows_in\":\"mine\"}").expect("written");
+    std::fs::write(home.join("thesis.tex"), "mine").expect("written");
+    let (code, said) = run(&at("d.csv"), &home);
+    assert!(code == Some(2) && said.contains("`thesis.tex` is in it"), "{said}");
+    assert_eq!(std::fs::read_dir(&home).expect("listed").count(), 2);
+    // A run that did not come to its end left no summary.
+    let torn = at("torn");
+    std::fs::create_dir(&torn).expect("made");
+    std::fs::write(torn.join("dlq.jsonl.partial"), "").expect("written");
+    let (code, said) = run(&at("d.csv"), &torn);
+    assert!(code == Some(0) && torn.join("summary.json").exists(), "{said}");
+}
+
+/// Given the folder that `simulate` wrote, then its replay is that of its data file, labels and catalogue left aside; given a
+/// file there that no one announced, then the error names it and the way to leave it out.
+#[test]
+fn a_simulated_folder_is_replayed_as_it_stands() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    truegauge(&["simulate", "--rounds", "1", "--out", text(&at("plant"))]).expect("written");
+    replay(&[&at("plant")], &at("plant/plant.toml"), &at("folder"), &[]);
+    replay(&[&at("plant/data.csv")], &at("plant/plant.toml"), &at("file"), &[]);
+    assert_eq!(outputs(&at("folder")), outputs(&at("file")));
+    std::fs::write(at("plant/shifts.csv"), "start,end,who\n1,2,b\n").expect("written");
+    let (plant, config, out) = (at("plant"), at("plant/plant.toml"), at("out"));
+    let line = ["replay", text(&plant), "-c", text(&config), "--out", text(&out)];
+    let (code, message) = truegauge(&line).expect_err("no data");
+    assert_eq!(code, 1, "{message}");
+    assert!(
+        message.contains("shifts.csv: no column") && message.contains("`skip = [\"shifts.csv\"]`"),
+        "{message}"
+    );
+}
+
+/// Given bad rows of several kinds, then the summary counts them by code, a reader is shown the first of each, and so does `check`.
+#[test]
+fn dead_letters_are_told_by_code_with_the_first_of_each() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let csv = "ts,tag,value\n1,a,1\n2,a,much\n3,a,more\nnever,a,1\n4,a,1\n4,a,2\n";
+    std::fs::write(at("d.csv"), csv).expect("written");
+    std::fs::write(at("c.toml"), "[source.files]\nts_unit = \"s\"\n").expect("written");
+    let run = |line: &[&str]| {
+        let output =
+            std::process::Command::new(env!("CARGO_BIN_EXE_truegauge")).args(line).output().expect("starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let (data, config, out) = (at("d.csv"), at("c.toml"), at("out"));
+    let shown = run(&["replay", text(&data), "-c", text(&config), "--out", text(&out)]);
+    let checked = run(&["check", "-c", text(&config), "--data", text(&data)]);
+    for told in [&shown, &checked] {
+        for wanted in [
+            "dead letters, wrong_type: 2, the first offset 1 of ",
+            "bad_timestamp: 1",
+            "conflict: 1, the first a at 4000000000: ",
+        ] {
+            assert!(told.contains(wanted), "no `{wanted}` in\n{told}");
+        }
+    }
+    let json_line = run(&["replay", text(&data), "-c", text(&config), "--out", text(&out), "--json"]);
+    let codes = serde_json::json!({ "bad_timestamp": 1, "conflict": 1, "wrong_type": 2 });
+    let summary: serde_json::Value = serde_json::from_str(&json_line).expect("JSON");
+    assert_eq!(summary["dead_letter_codes"], codes);
+    assert_eq!(json(&out.join("summary.json"))["dead_letter_codes"], codes);
+}
+
+/// Given good, bad, missing and absent samples, then every verdict has the value it judged beside it, a missing one and a
+/// deadline have none, and a group's verdict has its member's.
+#[test]
+fn verdicts_carry_the_value_that_was_judged() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let config = r#"
+[source.files]
+ts_unit = "s"
+[[rule]]
+id = "gap"
+tags = ["a"]
+detect.gap = { max = "5s" }
+[[rule]]
+id = "range"
+tags = ["a"]
+detect.range = { fail = [0.0, 10.0] }
+[[group]]
+id = "g"
+members = ["x", "y", "z"]
+tick = { period = "1s" }
+max_skew = "1s"
+vote.mid_value = { tolerance = { abs = 1.0 } }
+"#;
+    let csv = "ts,tag,value\n1,a,1.5\n2,a,99.25\n3,a,\n4,a,inf\n20,a,2\n20,x,5\n20,y,5.5\n20,z,8\n22,x,5\n22,y,5\n22,z,5\n";
+    std::fs::write(at("c.toml"), config).expect("written");
+    std::fs::write(at("d.csv"), csv).expect("written");
+    replay(&[&at("d.csv")], &at("c.toml"), &at("out"), &["--emit", "all"]);
+    let told = rows(&at("out/verdicts.parquet"));
+    let has = |ts: i64, rest: &str| {
+        told.lines().any(|l| l.trim_end() == format!("{ts}000000000 {rest}").trim_end())
+    };
+    for (ts, rest) in [
+        (1, "a range 1 0.0 1.5"),
+        (2, "a range 4 1.0 99.25"),
+        (3, "a range 9 0.0"),
+        (9, "a gap 4 1.0"),
+        (20, "z g 3 1.0 8.0"),
+    ] {
+        assert!(has(ts, rest), "no `{ts} {rest}` in\n{told}");
+    }
+}

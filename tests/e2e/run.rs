@@ -279,9 +279,17 @@ fn a_recording_replays_to_the_byte() {
         let summary: serde_json::Value =
             serde_json::from_slice(&std::fs::read(out.join("summary.json")).expect("written")).expect("JSON");
         let same = serde_json::to_value(&live).expect("JSON");
-        for key in
-            ["rows_in", "processed", "late", "dead_letters", "duplicates", "partitions", "tags", "flags"]
-        {
+        for key in [
+            "rows_in",
+            "processed",
+            "late",
+            "dead_letters",
+            "dead_letter_codes",
+            "duplicates",
+            "partitions",
+            "tags",
+            "flags",
+        ] {
             assert_eq!(summary[key], same[key], "{key}");
         }
         let dead = std::fs::read_to_string(out.join("dlq.jsonl")).expect("written");
@@ -402,12 +410,28 @@ fn a_signal_is_held_and_released() {
         .spawn()
         .expect("starts");
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut started = String::new();
     let address = loop {
         let line = lines.next().expect("more lines").expect("text");
+        if line.contains("reading ") {
+            started.clone_from(&line);
+        }
         if let Some((_, rest)) = line.split_once("metrics on http://") {
             break rest.trim_end_matches("/metrics").to_owned();
         }
     };
+    // What a person sees first: what is read, where outputs go, what is kept, where commands are taken.
+    let broker_name = broker.brokers().join(", ");
+    for wanted in [
+        format!(
+            "reading plant (2 partitions) from {broker_name}; writing alerts to alerts, signals to signals"
+        ),
+        format!("; state in {}", text(&dir.path().join("state"))),
+        format!("; recording in {}", text(&recording)),
+        "; commands in ".into(),
+    ] {
+        assert!(started.contains(&wanted), "no `{wanted}` in {started}");
+    }
     let metrics = || {
         let mut stream = std::net::TcpStream::connect(&address).expect("listens");
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
@@ -427,6 +451,13 @@ fn a_signal_is_held_and_released() {
         }
     };
     wait_for("truegauge_signal_state{partition=\"plant-0\",signal=\"p\",state=\"normal\"} 1");
+    let text_now = metrics();
+    let version = format!("truegauge_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"));
+    assert!(text_now.contains(&version), "{text_now}");
+    assert!(
+        text_now.contains("truegauge_alerts_firing{partition=\"plant-0\",rule=\"range\",severity="),
+        "{text_now}"
+    );
     let (code, unknown) = truegauge(&["hold", "q", "-c", &text(&config)]).expect_err("no such signal");
     assert!(code == 1 && unknown.contains("no signal `q`"), "{unknown}");
     truegauge(&["hold", "p", "-c", &text(&config)]).expect("held");

@@ -87,6 +87,9 @@ impl Readings {
                 self.add(Metric::Verdicts, of(&[("rule", &rule), ("flag", flag)]), n as f64);
             }
         }
+        for (rule, severity, n) in pipeline.alerts_firing() {
+            self.add(Metric::AlertsFiring, of(&[("rule", rule), ("severity", severity)]), n as f64);
+        }
         for (i, (signal, state)) in pipeline.signals().into_iter().enumerate() {
             if pipeline.hears(i) {
                 self.add(Metric::SignalState, of(&[("signal", &signal), ("state", state.name())]), 1.0);
@@ -120,6 +123,7 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         let none = Vec::new;
         all.add(Metric::Alerts, vec![("transition", "firing".into())], t.fired as f64);
         all.add(Metric::Alerts, vec![("transition", "resolved".into())], t.resolved as f64);
+        all.add(Metric::BuildInfo, vec![("version", env!("CARGO_PKG_VERSION").into())], 1.0);
         let numbers = [
             (Metric::EventsPending, self.events.len() as u64),
             (Metric::EventsPendingLimit, self.settings.pending_events as u64),

@@ -87,7 +87,15 @@ impl Group {
             self.memory.counts.add(flag, 1);
             if flag == Flag::Suspect || out.all_verdicts {
                 let score = if flag == Flag::Suspect { 1.0 } else { 0.0 };
-                out.verdicts.push(VerdictRow { ts: k, tag: self.tags[m], rule: self.rule, flag, score });
+                let value = Some(sample.value).filter(|x| sample.present && !x.is_nan());
+                out.verdicts.push(VerdictRow {
+                    ts: k,
+                    tag: self.tags[m],
+                    rule: self.rule,
+                    flag,
+                    score,
+                    value,
+                });
             }
         }
         let Some(exclusion) = &self.exclusion else { return };

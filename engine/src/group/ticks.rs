@@ -82,6 +82,11 @@ impl Group {
             && self.next_tick().is_none_or(|k| p <= k.saturating_add(self.plan.grace))
     }
 
+    /// How many of its alerts fire: one or none.
+    pub(crate) fn firing(&self) -> u64 {
+        u64::from(self.terms.is_some() && bytemuck::cast::<_, crate::alert::Life>(self.memory.life).firing())
+    }
+
     /// Whether nothing is past at progress `p`, because a member was heard only just before.
     #[inline]
     fn is_quiet(&self, p: i64) -> bool {

@@ -242,6 +242,17 @@ impl Pipeline {
         rules.chain(self.groups.iter().map(|g| (g.plan.raw.id.clone(), g.counts()))).collect()
     }
 
+    /// Alerts that fire now: rule or group, severity, how many. Those that have no alert are left out.
+    pub fn alerts_firing(&self) -> Vec<(&str, &'static str, u64)> {
+        let rules = self.plan.rules.iter().zip(&self.rules);
+        let rules = rules.map(|(p, r)| (&p.raw.id, p.raw.alert.as_ref(), r.firing()));
+        let groups = self.groups.iter().map(|g| (&g.plan.raw.id, g.plan.raw.alert.as_ref(), g.firing()));
+        rules
+            .chain(groups)
+            .filter_map(|(id, alert, n)| Some((id.as_str(), alert?.severity.name(), n)))
+            .collect()
+    }
+
     /// Switches to a fallback, and recoveries, of all signals.
     pub fn switches(&self) -> (u64, u64) {
         self.groups.iter().map(Group::tallies).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))

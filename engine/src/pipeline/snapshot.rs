@@ -139,12 +139,14 @@ impl Pipeline {
             if let Some(at) = at.filter(|_| shape) {
                 let (offset, words) = self.rules[at].place();
                 let words = if same && old.alerts { words + LIFE_WORDS } else { words };
+                let mut firing = 0;
                 // A tag that the rule no longer selects leaves nothing behind: later it begins anew.
                 for (&tag, record) in records().filter(|(tag, _)| self.rules[at].binds(**tag)) {
                     let to = self.store.region(tag, offset, words);
                     to.copy_from_slice(&record[old.offset..old.offset + words]);
+                    firing += u64::from(old.life(record).is_some_and(|life| life.firing()));
                 }
-                self.rules[at].load(old, tags);
+                self.rules[at].load(old, tags, firing);
             }
             if shape && same {
                 continue;

@@ -436,3 +436,35 @@ fn wide_qualities_decide_what_is_missing() {
     assert_eq!(dead, [(1, "no_quality_scheme"), (3, "no_quality_scheme")]);
     assert_eq!(at.end().verdicts.iter().map(|v| v.flag as u8).collect::<Vec<_>>(), [4, 1]);
 }
+
+/// Given alerts of two tags and of a group, then those that fire are counted by rule and severity, also after a restart; a rule
+/// without an alert is not among them, and one that was changed begins with none.
+#[test]
+fn alerts_that_fire_are_counted_also_after_a_restart() {
+    let rules = "[[rule]]\nid = \"r\"\ntags = [\"*\"]\ndetect.range = { fail = [0.0, 1.0] }\n\
+                 alert = { on = \"fail\", severity = \"critical\" }\n\
+                 [[rule]]\nid = \"quiet\"\ntags = [\"*\"]\ndetect.range = { fail = [0.0, 1.0] }\n";
+    let mut at = At::new(rules);
+    at.push(&[(1, "a", 9.0), (1, "b", 9.0), (1, "c", 0.5)]);
+    assert_eq!(at.pipeline.alerts_firing(), [("r", "critical", 2)]);
+    let restore = |text: &str, bytes: &[u8]| {
+        let plan = Plan::parse(text, None).expect("a configuration");
+        Pipeline::restore(Arc::new(plan), 0, bytes, &mut Outputs::default()).expect("a state")
+    };
+    let bytes = at.pipeline.snapshot();
+    let changed = rules.replacen("[0.0, 1.0]", "[0.0, 2.0]", 1);
+    assert_eq!(restore(&changed, &bytes).alerts_firing(), [("r", "critical", 0)]);
+    at.pipeline = restore(rules, &bytes);
+    assert_eq!(at.pipeline.alerts_firing(), [("r", "critical", 2)]);
+    at.push(&[(2, "a", 0.5)]);
+    assert_eq!(at.pipeline.alerts_firing(), [("r", "critical", 1)]);
+    at.push(&[(2, "b", 0.5), (2, "c", 9.0), (3, "c", 0.5)]);
+    assert_eq!(at.pipeline.alerts_firing(), [("r", "critical", 0)]);
+
+    let mut at = At::new(&format!("{GROUP}alert = {{ on = \"fail\" }}\n"));
+    at.push(&[(10, "a", 1.0), (10, "b", 1.0), (10, "c", 1.0), (20, "a", 1.0), (200, "a", f64::NAN)]);
+    let firing = at.pipeline.alerts_firing();
+    let fired = |e: &engine::Event| matches!(e.what, What::Alert { transition: Transition::Firing, .. });
+    assert_eq!(firing[0].2, at.out.events.iter().filter(|e| fired(e)).count() as u64, "{:?}", at.out.events);
+    assert_eq!(firing[0].2, 1, "{:?}", at.out.events);
+}

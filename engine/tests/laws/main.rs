@@ -564,7 +564,11 @@ impl Live {
         lines.extend(self.out.late.iter().map(|l| format!("{l:?}")));
         for v in &self.out.verdicts {
             let (tag, rule) = (self.pipeline.tag_name(v.tag), v.rule);
-            lines.push(format!("verdict {tag} rule {rule} ts {} {:?} score {}", v.ts, v.flag, v.score));
+            let (flag, score, value) = (v.flag, v.score, v.value);
+            lines.push(format!(
+                "verdict {tag} rule {rule} ts {} {flag:?} score {score} value {value:?}",
+                v.ts
+            ));
         }
         for d in &self.out.dead {
             let value = d.value;

@@ -30,6 +30,8 @@ pub struct FilesConfig {
     pub ts_unit: TimeUnit,
     /// How CSV files are written.
     pub csv: CsvConfig,
+    /// Files of a folder that are not data, by name: `skip = ["labels.csv"]`. A file that is named itself is read.
+    pub skip: Vec<String>,
     /// Columns of the wide layout that are not tags: `ignore = ["anomaly", "changepoint"]`.
     pub ignore: Vec<String>,
     /// Put in front of every tag.
@@ -53,6 +55,7 @@ impl Default for FilesConfig {
             layout: Layout::Auto,
             ts_unit: TimeUnit::Auto,
             csv: CsvConfig::default(),
+            skip: Vec::new(),
             ignore: Vec::new(),
             tag_prefix: String::new(),
             tag_from_file: true,

@@ -70,15 +70,18 @@ impl FileSource {
     /// When `batch_rows` is zero, a bug of the caller.
     pub fn open(paths: &[PathBuf], config: &FilesConfig, batch_rows: usize) -> Result<Self, SourceError> {
         assert!(batch_rows > 0, "a batch has at least one row");
-        let paths = expand(paths)?;
-        if let [path] = paths.as_slice() {
-            let (reader, rows_hint) = FileReader::open(path, config, batch_rows)?;
+        let found = expand(paths, &config.skip)?;
+        let paths: Vec<PathBuf> = found.iter().map(|f| f.path.clone()).collect();
+        if let [found] = found.as_slice() {
+            let opened = FileReader::open(&found.path, config, batch_rows);
+            let (reader, rows_hint) = opened.map_err(|error| found.explain(error))?;
             return Ok(FileSource { feed: Feed::One(Box::new(reader)), paths, next_offset: 0, rows_hint });
         }
         let mut readers = Vec::with_capacity(paths.len());
         let mut rows_hint = Some(0);
-        for path in &paths {
-            let (reader, rows) = FileReader::open(path, config, batch_rows.max(MERGE_ROWS))?;
+        for file in &found {
+            let opened = FileReader::open(&file.path, config, batch_rows.max(MERGE_ROWS));
+            let (reader, rows) = opened.map_err(|error| file.explain(error))?;
             rows_hint = rows_hint.zip(rows).map(|(sum, rows)| sum + rows);
             readers.push(reader);
         }
@@ -152,26 +155,50 @@ fn place(chunk: Chunk, next_offset: &mut i64) -> Polled {
     Polled { partition: 0, batch, spans, bad }
 }
 
-/// Directories become their files of a known ending, by name.
-fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SourceError> {
+/// A file to read.
+struct Found {
+    path: PathBuf,
+    /// Whether a folder was named, and not this file.
+    in_folder: bool,
+}
+
+impl Found {
+    /// A file that a folder brought along may be no data at all: the way to say so belongs to the error.
+    fn explain(&self, error: SourceError) -> SourceError {
+        let strange = matches!(
+            error,
+            SourceError::NoColumn { .. } | SourceError::ColumnType { .. } | SourceError::NoTimeUnit { .. }
+        );
+        match self.path.file_name() {
+            Some(name) if self.in_folder && strange => {
+                SourceError::InFolder { name: name.to_string_lossy().into_owned(), source: Box::new(error) }
+            }
+            _ => error,
+        }
+    }
+}
+
+/// Directories become their files of a known ending, by name, without those to skip.
+fn expand(paths: &[PathBuf], skip: &[String]) -> Result<Vec<Found>, SourceError> {
     let mut files = Vec::new();
     for path in paths {
         let refused = |source| SourceError::Io { path: path.clone(), source };
         if !fs::metadata(path).map_err(refused)?.is_dir() {
-            files.push(path.clone());
+            files.push(Found { path: path.clone(), in_folder: false });
             continue;
         }
         let mut inside = BTreeSet::new();
         for entry in fs::read_dir(path).map_err(refused)? {
             let file = entry.map_err(refused)?.path();
-            if file.is_file() && Format::of(&file).is_some() {
+            let skipped = file.file_name().is_some_and(|name| skip.iter().any(|s| name == s.as_str()));
+            if file.is_file() && Format::of(&file).is_some() && !skipped {
                 inside.insert(file);
             }
         }
         if inside.is_empty() {
             return Err(SourceError::NoFiles { path: path.clone() });
         }
-        files.extend(inside);
+        files.extend(inside.into_iter().map(|path| Found { path, in_folder: true }));
     }
     if files.is_empty() {
         return Err(SourceError::NoFiles { path: PathBuf::from(".") });
