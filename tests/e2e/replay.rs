@@ -479,6 +479,19 @@ fn a_run_replaces_a_run_and_nothing_else() {
     let (code, said) = run(&at("missing.csv"), &out);
     assert!(code == Some(1) && out.join("summary.json").exists(), "{said}");
 
+    // A run that fails on its way leaves nothing of the earlier one that could be taken for its own.
+    #[cfg(unix)]
+    {
+        let line = "trap '' XFSZ; ulimit -f 0; exec \"$0\" replay \"$1\" -c \"$2\" --out \"$3\"";
+        let output = std::process::Command::new("bash")
+            .args(["-c", line, env!("CARGO_BIN_EXE_truegauge")])
+            .args([at("d.csv"), at("c.toml"), out.clone()])
+            .output()
+            .expect("starts");
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(!out.join("summary.json").exists() && out.join("notes.txt").exists());
+    }
+
     let home = at("home");
     std::fs::create_dir(&home).expect("made");
     std::fs::write(home.join("summary.json"), "{\"rows_in\":\"mine\"}").expect("written");

@@ -384,7 +384,10 @@ fn silence_is_found_by_the_clock() {
     let replay = ["replay", &text(&recording), "-c", &text(&config), "-o", &text(&out)];
     truegauge(&[&replay[..], &["--journal", &journal]].concat()).expect("replays");
     let replayed = std::fs::read_to_string(out.join("alerts.jsonl")).expect("written");
-    assert_eq!(payloads(&broker.brokers(), "alerts"), replayed.lines().map(str::to_owned).collect());
+    // Events about the program's own work, such as a tag that was never seen on a slow machine, are not replayed.
+    let mut live = payloads(&broker.brokers(), "alerts");
+    live.retain(|event| !event.contains("\"event\":\"operational\""));
+    assert_eq!(live, replayed.lines().map(str::to_owned).collect());
     truegauge(&replay).expect("replays");
     let without = std::fs::read_to_string(out.join("alerts.jsonl")).expect("written");
     assert_eq!(without, "", "without the journal there is no silence to find");
@@ -426,7 +429,7 @@ fn a_signal_is_held_and_released() {
         format!(
             "reading plant (2 partitions) from {broker_name}; writing alerts to alerts, signals to signals"
         ),
-        format!("; state in {}", text(&dir.path().join("state"))),
+        format!("; state in {}", text(&dir.path().join("s"))),
         format!("; recording in {}", text(&recording)),
         "; commands in ".into(),
     ] {
