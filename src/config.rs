@@ -2,6 +2,7 @@
 //!
 //! Every error names the file; those of a place in it name line and column, what was expected, and the nearest key.
 
+use connectors::source::kafka::Assign;
 use detectors::params::Span;
 use engine::config::plan::nearest;
 use engine::config::raw;
@@ -64,7 +65,7 @@ pub struct SinkConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct RunConfig {
     /// Directory of checkpoints, journal and spilled events; relative to this file. Absent: nothing is kept, and a restart begins at
-    /// `from`.
+    /// `from`. Members of a consumer group (`assign = "group"`) share one.
     pub state_dir: Option<PathBuf>,
     /// Between checkpoints; default ten seconds. They take a tenth of the time at most, so large states wait longer.
     pub checkpoint_every: Span,
@@ -199,7 +200,9 @@ pub fn assemble(
         source: Box::new(source),
     })?;
     let mut server = file.server.clone();
-    let beside_state = file.run.state_dir.as_ref().map(|dir| dir.join(CONTROL));
+    // Members of a group share the state directory, and a socket has one owner.
+    let alone = file.source.kafka.as_ref().is_none_or(|kafka| kafka.assign == Assign::All);
+    let beside_state = file.run.state_dir.as_ref().filter(|_| alone).map(|dir| dir.join(CONTROL));
     let control = server.control.or(beside_state).map(|control| directory(path).join(control));
     // A path that no socket can have is an error where somebody asked for it, and no socket where nobody did.
     let usable =

@@ -3,7 +3,7 @@
 
 use connectors::sink::kafka::{KafkaSink, Offer, Outcome, TopicKind};
 use connectors::sink::recording::Recorder;
-use connectors::source::kafka::{KafkaSource, Offsets, Skipped};
+use connectors::source::kafka::{Change, KafkaSource, Offsets, Skipped};
 use connectors::store::{StoreError, dir::DirStore};
 use connectors::{BadRecord, Polled, SinkError, Source, SourceError};
 use engine::driver::{Ack, Clock, Fetched, Inlet, Input, Origin, Outlet, Store};
@@ -86,6 +86,13 @@ impl KafkaInlet {
     pub fn new(source: KafkaSource, recorder: SharedRecorder) -> Self {
         KafkaInlet { source, recorder, told: 0 }
     }
+
+    fn change(&mut self) -> Result<Option<Input>, PortError> {
+        Ok(self.source.next_change()?.map(|change| match change {
+            Change::Assigned(partitions) => Input::Assigned(partitions),
+            Change::Revoked(partitions) => Input::Revoked(partitions),
+        }))
+    }
 }
 
 impl Inlet for KafkaInlet {
@@ -97,11 +104,18 @@ impl Inlet for KafkaInlet {
         self.source.partitions().iter().map(origin).collect()
     }
 
+    fn grouped(&self) -> bool {
+        self.source.grouped()
+    }
+
     fn start(&self, partition: u32) -> Option<i64> {
         self.source.next_offset(partition)
     }
 
     fn poll(&mut self, wait: Duration) -> Result<Input, PortError> {
+        if let Some(change) = self.change()? {
+            return Ok(change);
+        }
         let Some(polled) = self.source.poll(wait)? else { return Ok(Input::End) };
         let last = polled.spans.iter().map(|s| s.offset).chain(polled.bad.iter().map(|b| b.offset)).max();
         let Some(last) = last else { return Ok(Input::Nothing) };
@@ -118,6 +132,19 @@ impl Inlet for KafkaInlet {
             dead,
             next: last + 1,
         }))
+    }
+
+    fn idle(&mut self) -> Result<Input, PortError> {
+        self.source.idle()?;
+        Ok(self.change()?.unwrap_or(Input::Nothing))
+    }
+
+    fn begin(&mut self, partitions: &[(u32, Option<i64>)]) -> Result<Vec<u32>, PortError> {
+        Ok(self.source.begin(partitions)?)
+    }
+
+    fn release(&mut self, partitions: &[u32]) -> Result<(), PortError> {
+        Ok(self.source.release(partitions)?)
     }
 
     fn at_end(&mut self, partition: u32) -> Option<bool> {
@@ -309,6 +336,15 @@ impl Store for StreamStore {
 
     fn keeps(&self) -> bool {
         self.dir.is_some()
+    }
+    fn claim(&mut self, name: &str) -> Result<bool, PortError> {
+        Ok(self.dir.as_mut().map_or(Ok(true), |dir| dir.claim(name))?)
+    }
+    fn release(&mut self, name: &str) -> Result<(), PortError> {
+        if let Some(dir) = &mut self.dir {
+            dir.release(name);
+        }
+        Ok(())
     }
     fn names(&mut self) -> Result<Vec<String>, PortError> {
         Ok(self.dir.as_ref().map_or(Ok(Vec::new()), DirStore::names)?)

@@ -159,16 +159,20 @@ fn open(args: &Args) -> Result<Open, CommandError> {
             "--until-end needs assign = \"all\": a group's members don't know when all have reached the end",
         ));
     }
-    if kafka.assign == Assign::Group && loaded.state_dir.is_some() {
+    let grouped = kafka.assign == Assign::Group;
+    if grouped && args.record.is_some() {
         return Err(usage(
-            "[run] state_dir needs assign = \"all\": the state of a partition does not follow it to another member yet",
+            "--record needs assign = \"all\": a member of a group sees partitions from the middle, without their state",
         ));
     }
     let state_dir = loaded.state_dir;
-    let dir = state_dir.as_deref().map(DirStore::open).transpose()?;
+    let open_dir = if grouped { DirStore::open_shared } else { DirStore::open };
+    let dir = state_dir.as_deref().map(open_dir).transpose()?;
     let recorder = SharedRecorder::new(RefCell::new(None));
     let mut store = StreamStore::new(dir, Rc::clone(&recorder));
-    let kept: BTreeMap<Origin, Kept> = recover(&mut store).map_err(CommandError::from)?;
+    // A member of a group recovers each partition when it gets it.
+    let kept: BTreeMap<Origin, Kept> =
+        if grouped { BTreeMap::new() } else { recover(&mut store).map_err(CommandError::from)? };
     let offset = |(o, k): (&Origin, &Kept)| ((o.topic.clone(), o.partition), k.checkpoint.next.offset);
     let offsets: Offsets = kept.iter().map(offset).collect();
     let source = KafkaSource::open(&kafka, &offsets, args.until_end)?;
@@ -198,8 +202,8 @@ fn open(args: &Args) -> Result<Open, CommandError> {
     let run = &loaded.file.run;
     let settings = Settings {
         checkpoint_every: Duration::from_nanos(run.checkpoint_every.to_ns().unsigned_abs()),
-        // A member does not know whether a partition that is silent is still its own.
-        clock_ticks: run.clock == ClockSource::Wall && kafka.assign == Assign::All,
+        // Without the lock of its state, a member does not know whether a partition that is silent is still its own.
+        clock_ticks: run.clock == ClockSource::Wall && (!grouped || store.keeps()),
         pending_events: run.pending_events.get() as usize,
         pending_bulk: run.pending_outputs.get() as usize,
     };

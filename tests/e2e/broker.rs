@@ -134,4 +134,89 @@ fn crashes_of_stream_and_broker_lose_nothing() {
     assert_eq!(payloads(&broker.brokers(), "alerts"), replayed.lines().map(str::to_owned).collect());
     assert_eq!(payloads(&broker.brokers(), "dlq").len(), 1);
     assert_eq!(payloads(&broker.brokers(), "late").len(), 1);
+
+    for strategy in ["range", "cooperative-sticky"] {
+        state_follows_its_partition(&broker, dir.path(), strategy);
+    }
+}
+
+/// Given two members of a consumer group that share a state directory, when the second joins, and the first is killed, then what
+/// arrived is what one replay of all rows says: a partition's state follows it, whichever protocol the group speaks.
+fn state_follows_its_partition(broker: &Broker, dir: &Path, strategy: &str) {
+    let topic = |name: &str| format!("{strategy}-{name}");
+    let topics = [topic("plant") + ":2", topic("alerts") + ":1"];
+    kafka(&["topics", &text(&broker.dir), &topics[0], &topics[1]]).expect("made");
+    let write = |name: &str, assign: &str| {
+        let config = dir.join(format!("{strategy}-{name}.toml"));
+        let sections = format!(
+            "[source.kafka]\nbrokers = {:?}\ntopics = [{:?}]\nassign = {assign:?}\ngroup = {strategy:?}\n\
+             decode.json = {{ ts_unit = \"ns\" }}\n\
+             properties = {{ \"partition.assignment.strategy\" = {strategy:?}, \"session.timeout.ms\" = \"6000\", \
+             \"heartbeat.interval.ms\" = \"500\" }}\n\
+             [sink.kafka]\nalerts = {:?}\n\
+             [run]\nstate_dir = \"{strategy}-state\"\ncheckpoint_every = \"300ms\"\nclock = \"rows\"\n\
+             [server]\ncontrol = \"{strategy}-{name}.sock\"\n",
+            broker.brokers(),
+            topic("plant"),
+            topic("alerts"),
+        );
+        std::fs::write(&config, format!("{RULES}{sections}")).expect("written");
+        config
+    };
+    let settings = KafkaSinkConfig { alerts: Some(topic("plant")), ..KafkaSinkConfig::default() };
+    let sink = KafkaSink::open(&settings, &broker.brokers()).expect("settings");
+    let all = messages();
+    let start = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_truegauge"));
+        let log = std::fs::File::create(dir.join(format!("{strategy}-{name}.log"))).expect("made");
+        command.args(["run", "--json", "-c"]).arg(write(name, "group")).stderr(log);
+        command.stdout(Stdio::null()).spawn().expect("starts")
+    };
+    let said = |name: &str, what: &str, times: usize| {
+        let until = Instant::now() + Duration::from_secs(60);
+        let log = dir.join(format!("{strategy}-{name}.log"));
+        loop {
+            let text = std::fs::read_to_string(&log).expect("log");
+            if text.matches(what).count() >= times {
+                return;
+            }
+            assert!(
+                Instant::now() < until,
+                "{strategy}: `{name}` never said {what:?} {times} times:\n{text}"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    send(&sink, &all[..1]);
+    let mut first = start("first");
+    said("first", "begins at offset", 2);
+    send(&sink, &all[1..50]);
+    std::thread::sleep(Duration::from_millis(500));
+    let second = start("second");
+    said("first", "was given back to its group at offset", 1);
+    said("second", "goes on at offset", 1);
+    send(&sink, &all[50..80]);
+    std::thread::sleep(Duration::from_secs(1));
+    first.kill().expect("killed");
+    first.wait().expect("gone");
+    send(&sink, &all[80..100]);
+    said("second", "goes on at offset", 2);
+    std::thread::sleep(Duration::from_secs(1));
+    let interrupt = Command::new("kill").args(["-INT", &second.id().to_string()]).status();
+    assert!(interrupt.expect("sent").success());
+    let output = second.wait_with_output().expect("ends");
+    assert!(
+        output.status.success(),
+        "{}",
+        std::fs::read_to_string(dir.join("second.log")).unwrap_or_default()
+    );
+    // Alone, without a group, on the same state.
+    send(&sink, &all[100..]);
+    let output = run(&write("last", "all"), &["--until-end"]).wait_with_output().expect("ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&summary["rows_in"], &summary["dead_letters"]), (&123.into(), &1.into()), "{strategy}");
+    let replayed = std::fs::read_to_string(dir.join("out").join("alerts.jsonl")).expect("written");
+    let replayed: std::collections::BTreeSet<String> = replayed.lines().map(str::to_owned).collect();
+    assert_eq!(payloads(&broker.brokers(), &topic("alerts")), replayed, "{strategy}");
 }

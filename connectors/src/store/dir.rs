@@ -1,7 +1,8 @@
 //! State in a local directory: `NAME/checkpoint`, `NAME/checkpoint.previous`, `NAME/journal.jsonl`, `NAME/spill-N`.
 //!
 //! A checkpoint is written under another name, synced and renamed; the one before keeps a name of its own. Journal lines are
-//! synced one by one; a line that could not be written whole is taken back. One process at a time: a lock file is held.
+//! synced one by one; a line that could not be written whole is taken back. One process at a time: a lock file is held. Members of
+//! a consumer group share the directory, and each partition in it has a lock of its own.
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,8 @@ pub struct DirStore {
     dir: PathBuf,
     /// Held as long as this lives.
     _lock: File,
+    /// The locks of partitions, where the directory is shared.
+    claims: Option<BTreeMap<String, File>>,
     journals: BTreeMap<String, Journal>,
     spills: BTreeMap<(String, u64), File>,
 }
@@ -34,16 +37,63 @@ impl DirStore {
     /// # Errors
     /// It can't be made or written, or another process has it.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::locked(dir, File::try_lock, None)
+    }
+
+    /// Opens or makes a directory that the members of a consumer group share: each claims its partitions.
+    ///
+    /// # Errors
+    /// It can't be made or written, or another process has all of it.
+    pub fn open_shared(dir: &Path) -> Result<Self, StoreError> {
+        Self::locked(dir, File::try_lock_shared, Some(BTreeMap::new()))
+    }
+
+    fn locked(
+        dir: &Path,
+        lock: fn(&File) -> Result<(), TryLockError>,
+        claims: Option<BTreeMap<String, File>>,
+    ) -> Result<Self, StoreError> {
         make_private(dir).map_err(at(dir))?;
         let path = dir.join("lock");
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
-        match lock.try_lock() {
+        let file = open_lock(&path).map_err(at(&path))?;
+        match lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: dir.into() }),
             Err(TryLockError::Error(source)) => return Err(StoreError::Io { path, source }),
         }
-        Ok(DirStore { dir: dir.into(), _lock: lock, journals: BTreeMap::new(), spills: BTreeMap::new() })
+        let (journals, spills) = (BTreeMap::new(), BTreeMap::new());
+        Ok(DirStore { dir: dir.into(), _lock: file, claims, journals, spills })
+    }
+
+    /// Takes a partition's state for this process; false while another has it. Where the directory is not shared, all of it is.
+    ///
+    /// # Errors
+    /// Its lock can't be made.
+    pub fn claim(&mut self, name: &str) -> Result<bool, StoreError> {
+        if self.claims.as_ref().is_none_or(|claims| claims.contains_key(name)) {
+            return Ok(true);
+        }
+        self.make(name)?;
+        let path = self.path(name, "lock");
+        let file = open_lock(&path).map_err(at(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(source)) => return Err(StoreError::Io { path, source }),
+        }
+        if let Some(claims) = &mut self.claims {
+            claims.insert(name.into(), file);
+        }
+        Ok(true)
+    }
+
+    /// Lets others at a partition's state.
+    pub fn release(&mut self, name: &str) {
+        self.journals.remove(name);
+        self.spills.retain(|(spilled, _), _| spilled != name);
+        if let Some(claims) = &mut self.claims {
+            claims.remove(name);
+        }
     }
 
     /// The directory.
@@ -220,6 +270,10 @@ impl DirStore {
         make_private(&dir).map_err(at(&dir))?;
         sync_dir(&self.dir)
     }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).open(path)
 }
 
 /// Makes a directory and those above it that are not there yet, for this user alone: what is kept in it is raw data. One that is

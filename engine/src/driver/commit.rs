@@ -29,36 +29,37 @@ pub fn recover<I: std::error::Error, O: std::error::Error, S: Store>(
     let mut all = BTreeMap::new();
     for name in store.names().map_err(DriverError::Store)? {
         let Some(origin) = Origin::parse(&name) else { continue };
-        let mut first = None;
-        let mut kept = None;
-        for bytes in store.checkpoints(&name).map_err(DriverError::Store)? {
-            match Checkpoint::from_bytes(&bytes) {
-                Ok(checkpoint) => {
-                    kept = Some(checkpoint);
-                    break;
-                }
-                // An older one would be read as if it were the newest.
-                Err(source @ CheckpointError::Version { .. }) => {
-                    return Err(DriverError::Checkpoint { partition: name, source });
-                }
-                Err(error) => {
-                    first.get_or_insert(error);
-                }
-            }
-        }
-        match (kept, first) {
-            (Some(checkpoint), passed_over) => {
-                if passed_over.is_some() {
-                    // Else the next checkpoint would push the good one out.
-                    store.set_aside(&name).map_err(DriverError::Store)?;
-                }
-                all.insert(origin, Kept { checkpoint, passed_over });
-            }
-            (None, Some(source)) => return Err(DriverError::Checkpoint { partition: name, source }),
-            (None, None) => {}
+        if let Some(kept) = recover_one(store, &name)? {
+            all.insert(origin, kept);
         }
     }
     Ok(all)
+}
+
+/// The newest usable checkpoint of one partition.
+pub(super) fn recover_one<I: std::error::Error, O: std::error::Error, S: Store>(
+    store: &mut S,
+    name: &str,
+) -> Result<Option<Kept>, DriverError<I, O, S::Error>> {
+    let refused = |source| DriverError::Checkpoint { partition: name.into(), source };
+    let mut passed_over = None;
+    for bytes in store.checkpoints(name).map_err(DriverError::Store)? {
+        match Checkpoint::from_bytes(&bytes) {
+            Ok(checkpoint) => {
+                if passed_over.is_some() {
+                    // Else the next checkpoint would push the good one out.
+                    store.set_aside(name).map_err(DriverError::Store)?;
+                }
+                return Ok(Some(Kept { checkpoint, passed_over }));
+            }
+            // An older one would be read as if it were the newest.
+            Err(source @ CheckpointError::Version { .. }) => return Err(refused(source)),
+            Err(error) => {
+                passed_over.get_or_insert(error);
+            }
+        }
+    }
+    passed_over.map_or(Ok(None), |source| Err(refused(source)))
 }
 
 /// A journal longer than this is cut at the next checkpoint.

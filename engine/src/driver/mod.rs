@@ -13,6 +13,7 @@
 
 mod commit;
 mod entries;
+mod handover;
 mod notice;
 mod outbox;
 mod ports;
@@ -167,6 +168,9 @@ pub struct Driver<I: Inlet, O: Outlet, S: Store, C: Clock> {
     last_ack: Duration,
     next_checkpoint: Duration,
     next_tick: Duration,
+    /// Partitions that a consumer group gave us and whose state is not free yet; whether that was told.
+    awaited: BTreeMap<u32, bool>,
+    next_claim: Duration,
     homes: BTreeMap<String, u32>,
     /// Groups of each member.
     groups_of: BTreeMap<String, Vec<usize>>,
@@ -224,6 +228,8 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             last_ack: now,
             next_checkpoint: now + settings.checkpoint_every,
             next_tick: now + CLOCK_EVERY,
+            awaited: BTreeMap::new(),
+            next_claim: now,
             homes: BTreeMap::new(),
             groups_of: BTreeMap::new(),
             unseen: Vec::new(),
@@ -238,21 +244,13 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         }
         let due = |max: i64| now + CLOCK_EVERY + Duration::from_nanos(max.unsigned_abs());
         driver.unseen = driver.plan.watched().into_iter().map(|(tag, max)| (tag, due(max))).collect();
-        for number in 0..driver.origins.len() as u32 {
-            let start = driver.inlet.start(number);
-            if driver.kept.contains_key(&driver.origins[number as usize])
-                || start.is_some() && driver.store.keeps()
-            {
+        let all = if driver.inlet.grouped() { 0 } else { driver.origins.len() as u32 };
+        for number in 0..all {
+            let starts = driver.inlet.start(number).is_some() && driver.store.keeps();
+            if starts || driver.kept.contains_key(&driver.origins[number as usize]) {
                 driver.open(number)?;
             }
-            // Where a stream begins is kept from the first moment on: "latest" is somewhere else at the next start.
-            if let Some(p) = driver.partitions.get_mut(&number)
-                && let Some(start) = start.filter(|start| *start > p.next.offset)
-            {
-                p.next = Place { offset: start, index: 0 };
-                (p.dirty, driver.next_checkpoint) = (true, now);
-                driver.notices.push(Notice::Begins { partition: p.name.clone(), next: p.next });
-            }
+            driver.keep_start(number);
         }
         Ok(driver)
     }
@@ -269,17 +267,24 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
                 self.notices.push(Notice::BackPressure);
             }
             self.collect(wait)?;
+        }
+        let input = if self.held_back && self.backed_up() {
+            self.inlet.idle()
         } else {
             self.held_back = false;
-            match self.inlet.poll(wait).map_err(DriverError::Inlet)? {
-                Input::Rows(fetched) => self.take(fetched)?,
-                Input::Nothing => {}
-                Input::End => {
-                    self.finish()?;
-                    return Ok(false);
-                }
+            self.inlet.poll(wait)
+        };
+        match input.map_err(DriverError::Inlet)? {
+            Input::Rows(fetched) => self.take(fetched)?,
+            Input::Nothing => {}
+            Input::Assigned(numbers) => self.assigned(&numbers)?,
+            Input::Revoked(numbers) => self.revoked(&numbers)?,
+            Input::End => {
+                self.finish()?;
+                return Ok(false);
             }
         }
+        self.claim_awaited()?;
         self.unspill()?;
         let now = self.clock.elapsed();
         self.watch(now);

@@ -45,6 +45,20 @@ pub enum Notice {
         /// Where.
         next: Place,
     },
+    /// A consumer group gave a partition to this process, but another still has its state.
+    Awaits {
+        /// The partition.
+        partition: String,
+    },
+    /// A partition went back to its consumer group.
+    GivenBack {
+        /// The partition.
+        partition: String,
+        /// Where who takes over goes on, if it was saved.
+        next: Place,
+        /// Whether a checkpoint was made.
+        saved: bool,
+    },
     /// Records or rows were refused: how many since the last such notice, and the first of them.
     DeadLetters {
         /// How many.
@@ -110,6 +124,21 @@ impl fmt::Display for Notice {
             Notice::NoCommit(why) => write!(f, "offsets could not be committed: {why}"),
             Notice::Begins { partition, next } => {
                 write!(f, "{partition} has no checkpoint and begins at offset {}", next.offset)
+            }
+            Notice::Awaits { partition } => {
+                write!(
+                    f,
+                    "{partition} was assigned to this process, but another still has its state: waiting"
+                )
+            }
+            Notice::GivenBack { partition, next, saved: true } => {
+                write!(f, "{partition} was given back to its group at offset {}", next.offset)
+            }
+            Notice::GivenBack { partition, .. } => {
+                write!(
+                    f,
+                    "{partition} was given back to its group; what came after its last checkpoint is judged again"
+                )
             }
             Notice::DeadLetters { count, first } => write!(f, "{count} refused, the first: {first}"),
             Notice::Lost(what) => write!(f, "{what}"),
@@ -253,7 +282,9 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
     pub(super) fn tell_unseen(&mut self, now: i64) -> Result<(), Failure<I, O, S>> {
         let elapsed = self.clock.elapsed();
         let Some((&first, _)) = self.partitions.iter().next() else { return Ok(()) };
-        if !self.unseen.iter().any(|(_, due)| *due < elapsed) {
+        // Another member of a group may have seen it.
+        let whole = self.partitions.len() == self.origins.len() || !self.inlet.grouped();
+        if !whole || !self.unseen.iter().any(|(_, due)| *due < elapsed) {
             return Ok(());
         }
         let all = std::mem::take(&mut self.unseen);

@@ -38,6 +38,10 @@ pub enum Input {
     Rows(Fetched),
     /// Nothing yet.
     Nothing,
+    /// A consumer group gave these partitions to this member: each is read once [`Inlet::begin`] says from where.
+    Assigned(Vec<u32>),
+    /// The group takes these away, and waits until they are [released](Inlet::release).
+    Revoked(Vec<u32>),
     /// The end of all partitions.
     End,
 }
@@ -63,6 +67,8 @@ pub trait Inlet {
     type Error: std::error::Error;
     /// All partitions, by number.
     fn partitions(&self) -> Vec<Origin>;
+    /// Whether a consumer group decides which of them are read here.
+    fn grouped(&self) -> bool;
     /// Where the reading of a partition begins, if it is known.
     fn start(&self, partition: u32) -> Option<i64>;
     /// Waits no longer than `wait` for rows.
@@ -70,6 +76,22 @@ pub trait Inlet {
     /// # Errors
     /// When there is no hope of reading on.
     fn poll(&mut self, wait: Duration) -> Result<Input, Self::Error>;
+    /// Instead of `poll` while rows must wait: heeds a group, brings no rows.
+    ///
+    /// # Errors
+    /// When there is no hope of reading on.
+    fn idle(&mut self) -> Result<Input, Self::Error>;
+    /// Begins to read assigned partitions, each at an offset or, without one, where the group or the configuration says. Gives
+    /// those that are read now; the others may be tried again.
+    ///
+    /// # Errors
+    /// When an offset can't be right.
+    fn begin(&mut self, partitions: &[(u32, Option<i64>)]) -> Result<Vec<u32>, Self::Error>;
+    /// Reads partitions no longer, and tells the group so.
+    ///
+    /// # Errors
+    /// When there is no hope of reading on.
+    fn release(&mut self, partitions: &[u32]) -> Result<(), Self::Error>;
     /// Whether everything in the partition has been read, as its broker says just now; none when it does not answer.
     fn at_end(&mut self, partition: u32) -> Option<bool>;
     /// Records that were lost before they were read, since the last call: for a reader.
@@ -113,6 +135,16 @@ pub trait Store {
     type Error: std::error::Error;
     /// Whether anything is kept at all.
     fn keeps(&self) -> bool;
+    /// Takes a partition's state for this process alone; false while another has it.
+    ///
+    /// # Errors
+    /// When it can't be told.
+    fn claim(&mut self, name: &str) -> Result<bool, Self::Error>;
+    /// Lets others at a partition's state.
+    ///
+    /// # Errors
+    /// When they can't be let.
+    fn release(&mut self, name: &str) -> Result<(), Self::Error>;
     /// Partitions that have something kept.
     ///
     /// # Errors

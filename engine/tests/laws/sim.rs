@@ -57,6 +57,66 @@ struct World {
     dead_disk: Cell<bool>,
     /// The broker is away between these times.
     away: Cell<(i64, i64)>,
+    group: RefCell<Group>,
+    /// Which member has the state of a partition.
+    locks: RefCell<BTreeMap<String, usize>>,
+}
+
+/// What a group's coordinator knows: whose each partition is, whose it will be, and what each member has not heard yet.
+#[derive(Default)]
+struct Group {
+    owner: BTreeMap<u32, usize>,
+    next: BTreeMap<u32, usize>,
+    unheard: BTreeMap<usize, VecDeque<Input>>,
+}
+
+impl Group {
+    /// Gives a partition to a member; without waiting for the one who has it, if that one is taken for dead.
+    fn give(&mut self, partition: u32, to: usize, lost: bool) {
+        let from = self.owner.get(&partition).copied().filter(|from| self.unheard.contains_key(from));
+        if from == Some(to) || self.next.contains_key(&partition) {
+            return;
+        }
+        if let Some(from) = from {
+            self.say(from, Input::Revoked(vec![partition]));
+            if !lost {
+                self.next.insert(partition, to);
+                return;
+            }
+        }
+        self.owner.insert(partition, to);
+        self.say(to, Input::Assigned(vec![partition]));
+    }
+
+    fn say(&mut self, member: usize, input: Input) {
+        self.unheard.entry(member).or_default().push_back(input);
+    }
+
+    /// A member gave partitions back.
+    fn released(&mut self, member: usize, partitions: &[u32]) {
+        for partition in partitions {
+            if self.owner.get(partition) == Some(&member) {
+                self.owner.remove(partition);
+                if let Some(next) = self.next.remove(partition) {
+                    self.give(*partition, next, false);
+                }
+            }
+        }
+    }
+
+    /// A member crashed; another takes its place.
+    fn replace(&mut self, dead: usize, by: usize) {
+        self.unheard.remove(&dead);
+        self.unheard.entry(by).or_default();
+        for next in self.next.values_mut().filter(|next| **next == dead) {
+            *next = by;
+        }
+        let orphans: Vec<u32> = self.owner.iter().filter(|(_, o)| **o == dead).map(|(p, _)| *p).collect();
+        for partition in orphans {
+            let next = self.next.remove(&partition).unwrap_or(by);
+            self.give(partition, next, false);
+        }
+    }
 }
 
 impl World {
@@ -86,6 +146,19 @@ impl World {
 struct SimInlet {
     world: Rc<World>,
     at: Vec<usize>,
+    /// As a member of a group, and the partitions that it reads.
+    member: Option<usize>,
+    reads: BTreeSet<u32>,
+}
+
+impl SimInlet {
+    fn heard(&mut self) -> Option<Input> {
+        let input = self.world.group.borrow_mut().unheard.get_mut(&self.member?)?.pop_front();
+        if let Some(Input::Revoked(partitions)) = &input {
+            self.reads.retain(|p| !partitions.contains(p));
+        }
+        input
+    }
 }
 
 impl Inlet for SimInlet {
@@ -96,9 +169,42 @@ impl Inlet for SimInlet {
     fn start(&self, partition: u32) -> Option<i64> {
         Some(self.at[partition as usize] as i64)
     }
+    fn grouped(&self) -> bool {
+        self.member.is_some()
+    }
+    fn idle(&mut self) -> Result<Input, Fault> {
+        let world = self.world.clone();
+        world.call(|| self.heard().unwrap_or(Input::Nothing))
+    }
+    fn begin(&mut self, partitions: &[(u32, Option<i64>)]) -> Result<Vec<u32>, Fault> {
+        let world = self.world.clone();
+        world.call(|| {
+            let mut begun = Vec::new();
+            for (partition, wanted) in partitions {
+                if world.random(4) > 0 {
+                    self.at[*partition as usize] = wanted.unwrap_or(0) as usize;
+                    begun.push(*partition);
+                }
+            }
+            self.reads.extend(&begun);
+            begun
+        })
+    }
+    fn release(&mut self, partitions: &[u32]) -> Result<(), Fault> {
+        let world = self.world.clone();
+        world.call(|| {
+            self.reads.retain(|p| !partitions.contains(p));
+            if let Some(member) = self.member {
+                world.group.borrow_mut().released(member, partitions);
+            }
+        })
+    }
     fn poll(&mut self, _wait: Duration) -> Result<Input, Fault> {
         let world = self.world.clone();
         world.call(|| {
+            if let Some(input) = self.heard() {
+                return input;
+            }
             world.now.set(world.now.get() + world.random(SECOND as u64 / 2) as i64);
             if world.is_away() {
                 return Input::Nothing;
@@ -107,6 +213,9 @@ impl Inlet for SimInlet {
             let first = world.random(n as u64) as usize;
             for step in 0..n {
                 let p = (first + step) % n;
+                if self.member.is_some() && !self.reads.contains(&(p as u32)) {
+                    continue;
+                }
                 let log = &world.logs[p].1;
                 let here = log[self.at[p]..].iter().take_while(|r| r.arrives <= world.now.get()).count();
                 let take = here.min(1 + world.random(5) as usize);
@@ -211,12 +320,33 @@ impl Outlet for SimOutlet {
     }
 }
 
-struct SimStore(Rc<World>);
+struct SimStore(Rc<World>, usize);
+
+impl SimStore {
+    /// Nobody writes the state of a partition that another member has.
+    fn locked(&self, name: &str) {
+        let locks = self.0.locks.borrow();
+        assert!(
+            self.1 == ALONE || locks.get(name) == Some(&self.1),
+            "member {} writes {name}: {locks:?}",
+            self.1
+        );
+    }
+}
+
+/// The number of a process that is no member of a group.
+const ALONE: usize = usize::MAX;
 
 impl Store for SimStore {
     type Error = Fault;
     fn keeps(&self) -> bool {
         true
+    }
+    fn claim(&mut self, name: &str) -> Result<bool, Fault> {
+        self.0.call(|| *self.0.locks.borrow_mut().entry(name.into()).or_insert(self.1) == self.1)
+    }
+    fn release(&mut self, name: &str) -> Result<(), Fault> {
+        self.0.call(|| self.0.locks.borrow_mut().retain(|locked, by| locked != name || *by != self.1))
     }
     fn names(&mut self) -> Result<Vec<String>, Fault> {
         Ok(self.0.checkpoints.borrow().keys().cloned().collect())
@@ -228,6 +358,7 @@ impl Store for SimStore {
         if self.0.dead_disk.get() {
             return Err(Fault::Full);
         }
+        self.locked(name);
         self.0.call(|| {
             let mut all = self.0.checkpoints.borrow_mut();
             let kept = all.entry(name.into()).or_default();
@@ -246,6 +377,7 @@ impl Store for SimStore {
         if self.0.dead_disk.get() {
             return Err(Fault::Full);
         }
+        self.locked(name);
         self.0.call(|| self.0.journals.borrow_mut().entry(name.into()).or_default().extend(line))
     }
     fn trim(&mut self, _: &str, _: &[u8]) -> Result<(), Fault> {
@@ -360,20 +492,29 @@ fn plan() -> Arc<Plan> {
 }
 
 fn start(world: &Rc<World>, pending_events: usize) -> Result<Sim, SimError> {
-    let mut store = SimStore(world.clone());
+    let mut store = SimStore(world.clone(), ALONE);
     let kept = recover(&mut store)?;
     let at = |(origin, _): &(Origin, Vec<Record>)| {
         kept.get(origin).map_or(0, |k| k.checkpoint.next.offset as usize)
     };
-    let inlet = SimInlet { world: world.clone(), at: world.logs.iter().map(at).collect() };
+    let at = world.logs.iter().map(at).collect();
+    let inlet = SimInlet { world: world.clone(), at, member: None, reads: BTreeSet::new() };
     let outlet = SimOutlet { world: world.clone(), queue: VecDeque::new() };
-    let settings = Settings {
-        checkpoint_every: Duration::from_secs(3),
-        clock_ticks: true,
-        pending_events,
-        pending_bulk: 50,
-    };
-    Driver::new(plan(), settings, (inlet, outlet, store, SimClock(world.clone())), kept)
+    let ports = (inlet, outlet, store, SimClock(world.clone()));
+    Driver::new(plan(), settings(pending_events), ports, kept)
+}
+
+/// A member of a group.
+fn join(world: &Rc<World>, member: usize) -> Result<Sim, SimError> {
+    let at = vec![0; world.logs.len()];
+    let inlet = SimInlet { world: world.clone(), at, member: Some(member), reads: BTreeSet::new() };
+    let outlet = SimOutlet { world: world.clone(), queue: VecDeque::new() };
+    let ports = (inlet, outlet, SimStore(world.clone(), member), SimClock(world.clone()));
+    Driver::new(plan(), settings(6), ports, BTreeMap::new())
+}
+
+fn settings(pending_events: usize) -> Settings {
+    Settings { checkpoint_every: Duration::from_secs(3), clock_ticks: true, pending_events, pending_bulk: 50 }
 }
 
 /// Runs to the end, starting anew after a crash; commands now and then, before the first crash: one that is given while
@@ -534,6 +675,67 @@ fn a_crash_anywhere_loses_nothing() {
                 .unwrap_or_else(|why| panic!("seed {seed}, crash {k}: {why}"));
         }
     }
+}
+
+/// Given a group of two members whose partitions move now and then, also without the one who has them knowing it, and members that
+/// crash before or after any call of any port, then what arrived is what a replay of the logs with the journals says, and nobody ever
+/// writes the state of a partition that another has.
+#[test]
+fn state_follows_its_partition() {
+    let (mut moves, mut waits) = (0, 0);
+    for seed in 0..seeds(150) {
+        let live = world(seed);
+        live.until_end.set(false);
+        let mut members = BTreeMap::new();
+        for member in 0..2 {
+            live.group.borrow_mut().unheard.entry(member).or_default();
+            members.insert(member, join(&live, member).unwrap());
+            live.group.borrow_mut().give(member as u32, member, false);
+        }
+        if seed % 3 > 0 {
+            live.crash.set(Some(live.random(2 * 1_500)));
+        }
+        let busy = |members: &BTreeMap<usize, Sim>| {
+            let pending = [Metric::EventsPending, Metric::BulkPending];
+            let waits =
+                |d: &Sim| d.readout().readings.iter().any(|r| pending.contains(&r.metric) && r.value > 0.0);
+            let owned: usize = members.values().map(|d| d.pipelines().count()).sum();
+            owned < 2 || members.values().any(waits)
+        };
+        let mut newest = 1;
+        while live.now.get() < START + 95 * SECOND || busy(&members) {
+            assert!(live.now.get() < START + 1_000 * SECOND, "seed {seed}: nobody goes on");
+            let ids: Vec<usize> = members.keys().copied().collect();
+            if live.now.get() < START + 80 * SECOND && live.random(30) == 0 {
+                let (partition, to) = (live.random(2) as u32, ids[live.random(2) as usize]);
+                live.group.borrow_mut().give(partition, to, live.random(3) == 0);
+                moves += 1;
+            }
+            let id = ids[live.random(2) as usize];
+            let member = members.get_mut(&id).unwrap();
+            match member.step(Duration::from_millis(100)) {
+                Ok(more) => assert!(more),
+                Err(error) => {
+                    assert!(error.to_string().contains("crashed"), "{error}");
+                    live.crash.set(None);
+                    members.remove(&id);
+                    live.locks.borrow_mut().retain(|_, by| *by != id);
+                    newest += 1;
+                    live.group.borrow_mut().replace(id, newest);
+                    members.insert(newest, join(&live, newest).unwrap());
+                    continue;
+                }
+            }
+            waits += member.notices().iter().filter(|n| matches!(n, Notice::Awaits { .. })).count();
+        }
+        for pipeline in members.values().flat_map(Sim::pipelines) {
+            assert!(pipeline.counters().balanced());
+        }
+        let (a, b) = (early(&live, arrived(&live)), early(&live, replayed(&live)));
+        same(&a, &b).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        assert!(!a.is_empty());
+    }
+    assert!(moves > 300 && waits > 10, "{moves} {waits}");
 }
 
 /// Given a sink that takes no events, when rows go on coming, then detection and checkpoints go on, events go to the

@@ -52,7 +52,8 @@ pub enum Assign {
     /// All partitions of the topics, at the caller's offsets.
     #[default]
     All,
-    /// The consumer group, at its committed offsets. Slower: messages are polled one by one.
+    /// The consumer group: members share the partitions, and with one `[run] state_dir` for all a partition's state follows it.
+    /// Slower: messages are polled one by one.
     Group,
 }
 

@@ -1,15 +1,16 @@
 //! Kafka: the partitions of some topics as one log.
 //!
-//! By default partitions are assigned by hand and offsets come from the caller (its checkpoint), so
-//! what was judged and what was read cannot differ; `assign = "group"` leaves both to the broker's
-//! consumer group. Messages of a hand-made assignment come through librdkafka's batch call, which is
+//! By default partitions are assigned by hand; `assign = "group"` leaves that to the broker's consumer group. Where reading begins
+//! is for the caller (its checkpoint) to say in both, so what was judged and what was read cannot differ.
+//! Messages of a hand-made assignment come through librdkafka's batch call, which is
 //! 1.4 to 1.9 times as fast as polling one at a time. Offsets are taken from messages only: the batch
 //! call's own position has known faults.
 //!
 //! A broker that goes away is waited for: the client reconnects, polls answer with empty batches.
 //!
 //! Here is the consumer; `config.rs` has its settings, `offsets.rs` where it begins and how far it is, `sorter.rs` the way of a
-//! message to its partition's rows, `batch.rs` the batch call, `context.rs` what else the client tells.
+//! message to its partition's rows, `batch.rs` the batch call, `context.rs` what else the client tells,
+//! `group.rs` partitions that come and go.
 
 use std::time::{Duration, Instant};
 
@@ -23,12 +24,14 @@ use crate::{
 mod batch;
 mod config;
 mod context;
+mod group;
 pub mod mock;
 mod offsets;
 mod sorter;
 
 pub(crate) use config::client_config;
 pub use config::{Assign, From, KafkaConfig, KafkaSecurity, Wait};
+pub use group::Change;
 pub use offsets::{Offsets, Skipped};
 
 use config::consumer_config;
@@ -47,6 +50,10 @@ pub struct KafkaSource {
     batch_rows: usize,
     max_wait: Duration,
     until_end: bool,
+    assign: Assign,
+    from: From,
+    /// A member of a group that must not read pauses its partitions.
+    paused: bool,
     cursor: usize,
     skipped: Vec<Skipped>,
     last_error: Option<String>,
@@ -57,7 +64,7 @@ impl KafkaSource {
     /// With `until_end` the input ends at what the topics held at this moment.
     ///
     /// # Errors
-    /// A refused setting, no broker within `connect_timeout`, a topic that is not there, an offset of `start` beyond
+    /// A refused setting, a group that is to be read until the end, no broker within `connect_timeout`, a topic that is not there, an offset of `start` beyond
     /// the end of its partition.
     pub fn open(config: &KafkaConfig, start: &Offsets, until_end: bool) -> Result<Self, SourceError> {
         let decoder = match &config.decode {
@@ -68,8 +75,13 @@ impl KafkaSource {
             let (field, got) = ("batch_rows", "0".to_owned());
             return Err(SourceError::Config { field, got, want: "at least 1" });
         }
-        let consumer: Client =
-            consumer_config(config)?.create_with_context(Context).map_err(failed("create the consumer"))?;
+        if config.assign == Assign::Group && until_end {
+            let want = "\"all\" to read until the end: a group's members don't know when all have reached it";
+            return Err(SourceError::Config { field: "assign", got: "group".to_owned(), want });
+        }
+        let consumer: Client = consumer_config(config)?
+            .create_with_context(Context::default())
+            .map_err(failed("create the consumer"))?;
         let names = find_partitions(&consumer, config)?;
         let mut source = Self {
             queue: None,
@@ -82,12 +94,24 @@ impl KafkaSource {
             batch_rows: config.batch_rows,
             max_wait: config.max_wait.get(),
             until_end,
+            assign: config.assign,
+            from: config.from,
+            paused: false,
             cursor: 0,
             skipped: Vec::new(),
             last_error: None,
         };
-        let list = source.find_start(config, start)?;
-        source.assign(config, &list)?;
+        match config.assign {
+            Assign::All => {
+                let list = source.find_start(config, start)?;
+                source.consumer.assign(&list).map_err(failed("assign partitions"))?;
+                source.queue = Some(batch::Queue::of(&source.consumer));
+            }
+            Assign::Group => {
+                let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
+                source.consumer.subscribe(&topics).map_err(failed("join the group"))?;
+            }
+        }
         Ok(source)
     }
 
@@ -108,20 +132,6 @@ impl KafkaSource {
         self.last_error = None;
     }
 
-    fn assign(&mut self, config: &KafkaConfig, list: &TopicPartitionList) -> Result<(), SourceError> {
-        match config.assign {
-            Assign::All => {
-                self.consumer.assign(list).map_err(failed("assign partitions"))?;
-                self.queue = Some(batch::Queue::of(&self.consumer));
-            }
-            Assign::Group => {
-                let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
-                self.consumer.subscribe(&topics).map_err(failed("join the group"))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Waits up to `wait` for the first message, then takes what else is there.
     fn consume(&mut self, wait: Duration) {
         let Self { queue, consumer, names, partitions, decoder, last_error, batch_rows, until_end, .. } =
@@ -130,8 +140,7 @@ impl KafkaSource {
         let mut sorter =
             Sorter { consumer, names, partitions, decoder, last_error, skipped: &mut self.skipped, last: 0 };
         let Some(queue) = queue else {
-            // A rebalance that arrives in the batch call is answered by giving all partitions back:
-            // members of a group poll.
+            // The batch call would swallow what a group says: its members poll.
             let mut next = consumer.poll(wait);
             for _ in 0..*batch_rows {
                 match next {
@@ -140,6 +149,9 @@ impl KafkaSource {
                     Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => {}
                     Some(Err(error)) => *sorter.last_error = Some(error.to_string()),
                     None => break,
+                }
+                if consumer.context().has_said() {
+                    break;
                 }
                 next = consumer.poll(Duration::ZERO);
             }
@@ -179,8 +191,12 @@ impl KafkaSource {
 impl Source for KafkaSource {
     fn poll(&mut self, deadline: Duration) -> Result<Option<Polled>, SourceError> {
         let until = Instant::now() + deadline;
+        self.wake()?;
         loop {
             let now = Instant::now();
+            if self.consumer.context().has_said() {
+                return Ok(Some(nothing()));
+            }
             if let Some(polled) = self.take_due(now) {
                 return Ok(Some(polled));
             }
@@ -188,15 +204,32 @@ impl Source for KafkaSource {
                 return Ok(None);
             }
             if now >= until {
-                let nothing =
-                    Polled { partition: 0, batch: empty_batch(), spans: Vec::new(), bad: Vec::new() };
-                return Ok(Some(nothing));
+                return Ok(Some(nothing()));
             }
             let due = self.partitions.iter().filter_map(|partition| partition.waiting_since).min();
             let due = due.map_or(until, |since| until.min(since + self.max_wait));
             self.consume(due.saturating_duration_since(now));
         }
     }
+}
+
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        // Closing waits until the group has its partitions back, and nobody is left to give them.
+        self.consumer.context().close();
+        let unanswered = std::iter::from_fn(|| self.consumer.context().next());
+        for said in unanswered {
+            let _ = match said {
+                context::Said::Assign(_) => self.consumer.assign(&TopicPartitionList::new()),
+                context::Said::Revoke(_) => self.consumer.unassign(),
+            };
+        }
+    }
+}
+
+/// What a poll gives when nothing came.
+fn nothing() -> Polled {
+    Polled { partition: 0, batch: empty_batch(), spans: Vec::new(), bad: Vec::new() }
 }
 
 fn failed(action: &'static str) -> impl Fn(rdkafka::error::KafkaError) -> SourceError {

@@ -10,7 +10,7 @@ use rdkafka::{
     consumer::{CommitMode, Consumer},
 };
 
-use super::{Assign, From, KafkaConfig, KafkaSource, context::Client, failed, sorter::Sorter};
+use super::{From, KafkaConfig, KafkaSource, context::Client, failed, sorter::Sorter};
 use crate::SourceError;
 
 /// Offsets by topic and partition.
@@ -75,43 +75,51 @@ impl KafkaSource {
         start: &Offsets,
     ) -> Result<TopicPartitionList, SourceError> {
         let mut list = TopicPartitionList::new();
-        for (i, (topic, number)) in self.names.iter().enumerate() {
-            let wanted = start.get(&(topic.clone(), *number)).copied();
-            let partition = &mut self.partitions[i];
-            if config.assign == Assign::All || self.until_end {
-                let (low, high) = self
-                    .consumer
-                    .fetch_watermarks(topic, *number, config.connect_timeout.get())
-                    .map_err(failed("ask for the offsets of a partition"))?;
-                if let Some(wanted) = wanted.filter(|wanted| *wanted > high) {
-                    let action = "begin at the checkpoint";
-                    let reason = format!(
-                        "{topic}-{number}: the checkpoint is ahead of the log: it goes on at offset {wanted}, the log ends at {high}; \
-                         was the topic made anew? begin with an empty state directory, or give the topic its records back"
-                    );
-                    return Err(SourceError::Kafka { action, reason });
-                }
-                if let Some(wanted) = wanted.filter(|wanted| *wanted < low) {
-                    let partition = u32::try_from(i).unwrap_or(u32::MAX);
-                    self.skipped.push(Skipped { partition, wanted, oldest: low });
-                }
-                let first = match (wanted, config.from) {
-                    (Some(wanted), _) => wanted.max(low),
-                    (None, From::Earliest) => low,
-                    (None, From::Latest) => high,
-                };
-                partition.end = self.until_end.then_some(high);
-                partition.ended = self.until_end && config.assign == Assign::All && first >= high;
-                partition.next_offset = Some(first);
-            }
-            let offset = match (partition.next_offset, config.from) {
-                (Some(first), _) => Offset::Offset(first),
-                (None, From::Earliest) => Offset::Beginning,
-                (None, From::Latest) => Offset::End,
-            };
-            list.add_partition_offset(topic, *number, offset).map_err(failed("assign partitions"))?;
+        for at in 0..self.names.len() {
+            let wanted = start.get(&self.names[at]).copied();
+            let (topic, number) = &self.names[at];
+            let (low, high) = self
+                .consumer
+                .fetch_watermarks(topic, *number, config.connect_timeout.get())
+                .map_err(failed("ask for the offsets of a partition"))?;
+            let first = self.start_at(at, wanted, (low, high))?;
+            let ((topic, number), partition) = (&self.names[at], &mut self.partitions[at]);
+            partition.read = true;
+            partition.end = self.until_end.then_some(high);
+            partition.ended = self.until_end && first >= high;
+            let added = list.add_partition_offset(topic, *number, Offset::Offset(first));
+            added.map_err(failed("assign partitions"))?;
         }
         Ok(list)
+    }
+
+    /// Decides where a partition begins, given what its broker keeps.
+    pub(super) fn start_at(
+        &mut self,
+        at: usize,
+        wanted: Option<i64>,
+        (low, high): (i64, i64),
+    ) -> Result<i64, SourceError> {
+        let (topic, number) = &self.names[at];
+        if let Some(wanted) = wanted.filter(|wanted| *wanted > high) {
+            let action = "begin at the checkpoint";
+            let reason = format!(
+                "{topic}-{number}: the checkpoint is ahead of the log: it goes on at offset {wanted}, the log ends at {high}; \
+                 was the topic made anew? begin with an empty state directory, or give the topic its records back"
+            );
+            return Err(SourceError::Kafka { action, reason });
+        }
+        if let Some(wanted) = wanted.filter(|wanted| *wanted < low) {
+            let partition = u32::try_from(at).unwrap_or(u32::MAX);
+            self.skipped.push(Skipped { partition, wanted, oldest: low });
+        }
+        let first = match (wanted, self.from) {
+            (Some(wanted), _) => wanted.max(low),
+            (None, From::Earliest) => low,
+            (None, From::Latest) => high,
+        };
+        self.partitions[at].next_offset = Some(first);
+        Ok(first)
     }
 }
 

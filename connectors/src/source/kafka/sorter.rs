@@ -43,6 +43,10 @@ pub(super) struct Partition {
     pub(super) ready: VecDeque<Polled>,
     pub(super) waiting_since: Option<Instant>,
     pub(super) next_offset: Option<i64>,
+    /// Whether it is read: in a group only from [`begin`](super::KafkaSource::begin) on.
+    pub(super) read: bool,
+    /// The group takes it away: no more of its rows.
+    pub(super) leaving: bool,
     /// High watermark at start, when reading until the end.
     pub(super) end: Option<i64>,
     pub(super) ended: bool,
@@ -108,7 +112,7 @@ impl Sorter<'_> {
         let partition = &mut self.partitions[at];
         let beyond = partition.end.is_some_and(|end| ctx.offset >= end);
         let again = partition.next_offset.is_some_and(|next| ctx.offset < next);
-        if beyond || again {
+        if beyond || again || partition.leaving || !partition.read {
             partition.ended |= beyond;
             return;
         }
@@ -143,6 +147,8 @@ impl Partition {
             ready: VecDeque::new(),
             waiting_since: None,
             next_offset: None,
+            read: false,
+            leaving: false,
             end: None,
             ended: false,
             gap: None,

@@ -1,0 +1,105 @@
+//! Partitions that come and go, where a consumer group decides who reads what: the state follows the partition.
+//!
+//! Taken: the store lets nobody else at its state → its checkpoint is found → it is read from where that ends.
+//! Given back: a checkpoint → offsets committed → the store lets others at its state → the group hears that it is free.
+//! A member that was thrown out without hearing of it keeps the store's lock, so nobody goes on before it has let go.
+
+use super::commit::recover_one;
+use super::{Clock, Driver, DriverError, Failure, Inlet, Notice, Outlet, Store};
+use crate::journal::Place;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a checkpoint of partitions that go waits for bulk outputs.
+const HANDOVER_WAIT: Duration = Duration::from_secs(10);
+
+/// Until a partition whose state is not free yet is tried again.
+const CLAIM_EVERY: Duration = Duration::from_millis(200);
+
+impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
+    /// Partitions that the group gave to this member.
+    pub(super) fn assigned(&mut self, numbers: &[u32]) -> Result<(), Failure<I, O, S>> {
+        self.awaited.extend(numbers.iter().map(|number| (*number, false)));
+        self.next_claim = self.clock.elapsed();
+        self.claim_awaited()
+    }
+
+    /// Goes on with partitions that were assigned, as far as their state is free.
+    pub(super) fn claim_awaited(&mut self) -> Result<(), Failure<I, O, S>> {
+        let now = self.clock.elapsed();
+        if self.awaited.is_empty() || now < self.next_claim {
+            return Ok(());
+        }
+        self.next_claim = now + CLAIM_EVERY;
+        let mut free = Vec::new();
+        for (number, told) in &mut self.awaited {
+            let origin = &self.origins[*number as usize];
+            let name = origin.to_string();
+            if !self.store.claim(&name).map_err(DriverError::Store)? {
+                if !std::mem::replace(told, true) {
+                    self.notices.push(Notice::Awaits { partition: name });
+                }
+                continue;
+            }
+            let kept = recover_one(&mut self.store, &name)?;
+            free.push((*number, kept.as_ref().map(|kept| kept.checkpoint.next.offset)));
+            match kept {
+                Some(kept) => self.kept.insert(origin.clone(), kept),
+                None => self.kept.remove(origin),
+            };
+        }
+        let begun = self.inlet.begin(&free).map_err(DriverError::Inlet)?;
+        for (number, _) in free {
+            if begun.contains(&number) {
+                self.awaited.remove(&number);
+                let new = !self.kept.contains_key(&self.origins[number as usize]);
+                self.open(number)?;
+                if !self.keep_start(number) && new {
+                    let name = self.origins[number as usize].to_string();
+                    self.notices.push(Notice::Begins { partition: name, next: Place::default() });
+                }
+            } else {
+                let name = self.origins[number as usize].to_string();
+                self.store.release(&name).map_err(DriverError::Store)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a stream begins is kept from the first moment on: "latest" is somewhere else at the next start. False if it is kept
+    /// already.
+    pub(super) fn keep_start(&mut self, number: u32) -> bool {
+        let start = self.inlet.start(number);
+        let Some(p) = self.partitions.get_mut(&number) else { return false };
+        let Some(start) = start.filter(|start| *start > p.next.offset) else { return false };
+        p.next = Place { offset: start, index: 0 };
+        (p.dirty, self.next_checkpoint) = (true, self.clock.elapsed());
+        self.notices.push(Notice::Begins { partition: p.name.clone(), next: p.next });
+        true
+    }
+
+    /// Partitions that the group takes away.
+    pub(super) fn revoked(&mut self, numbers: &[u32]) -> Result<(), Failure<I, O, S>> {
+        let mine: Vec<u32> = numbers.iter().copied().filter(|n| self.partitions.contains_key(n)).collect();
+        if !mine.is_empty() {
+            let saved = self.checkpoint(HANDOVER_WAIT)? && self.store.keeps();
+            let place = |n: &u32| self.partitions.get(n).map(|p| (p.origin.clone(), p.next.offset));
+            let next: BTreeMap<_, _> = mine.iter().filter_map(place).collect();
+            if let Err(error) = self.inlet.commit(&next, true) {
+                self.notices.push(Notice::NoCommit(error.to_string()));
+            }
+            for number in &mine {
+                let Some(p) = self.partitions.remove(number) else { continue };
+                if self.store.keeps() {
+                    // Who takes over has them from the checkpoint, or finds them again after it.
+                    self.events.retain(|_, unacked| unacked.partition != *number);
+                }
+                self.homes.retain(|_, home| home != number);
+                self.store.release(&p.name).map_err(DriverError::Store)?;
+                self.notices.push(Notice::GivenBack { partition: p.name, next: p.next, saved });
+            }
+        }
+        self.awaited.retain(|number, _| !numbers.contains(number));
+        self.inlet.release(numbers).map_err(DriverError::Inlet)
+    }
+}
