@@ -23,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use truegauge::live::Live;
-use truegauge::run_dir::{write_signals, write_verdicts};
+use truegauge::run_dir::{InOrder, SortLimits};
 
 const TAGS: usize = 1_000;
 const SCANS: usize = 200;
@@ -133,17 +133,12 @@ fn parquet(c: &mut Criterion) {
     group.bench_function("decoded and judged", |b| {
         b.iter(|| judge(&plan, polls(&mut source(&path))).1.verdicts.len())
     });
-    let ids: Vec<&str> = plan.rules.iter().map(|r| r.raw.id.as_str()).collect();
-    let groups: Vec<&str> = plan.groups.iter().map(|g| g.raw.id.as_str()).collect();
-    let all: Vec<&str> = ids.iter().chain(&groups).copied().collect();
-    let kinds = plan.fallback_kinds();
     group.bench_function("decoded, judged and written", |b| {
         b.iter(|| {
             let (live, mut out) = judge(&plan, polls(&mut source(&path)));
-            let verdicts = dir.path().join("verdicts.parquet");
-            write_verdicts(&verdicts, live.names(), &all, &mut out.verdicts).expect("written");
-            let signals = dir.path().join("signals.parquet");
-            write_signals(&signals, &kinds, &groups, &mut out.values).expect("written");
+            let mut files = InOrder::new(dir.path(), &plan, SortLimits::default());
+            files.take(&mut out, live.names()).expect("taken");
+            files.finish(live.names()).expect("written")
         })
     });
     group.finish();
