@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Seek, SeekFrom},
     iter::Peekable,
     path::{Path, PathBuf},
     time::Duration,
@@ -20,7 +20,9 @@ use arrow_ipc::reader::StreamReader;
 use crate::{
     BadRecord, Polled, Source, SourceError, Span,
     decode::rows::empty_batch,
-    sink::recording::{Bad, INDEX, MANIFEST, Manifest, OFFSET, RECORD_TS, VERSION, directory},
+    sink::recording::{
+        Bad, INDEX, MANIFEST, Manifest, OFFSET, OLDEST_VERSION, RECORD_TS, ROWS, VERSION, directory,
+    },
 };
 
 /// A recording that is read.
@@ -35,9 +37,15 @@ pub struct RecordingSource {
 
 struct Partition {
     files: std::vec::IntoIter<PathBuf>,
-    reader: Option<StreamReader<BufReader<File>>>,
+    reader: Option<Rows>,
     bad: Peekable<std::vec::IntoIter<BadRecord>>,
     rest: Option<RecordBatch>,
+}
+
+/// A file of rows and the stream in it that is read.
+struct Rows {
+    path: PathBuf,
+    stream: StreamReader<BufReader<File>>,
 }
 
 impl RecordingSource {
@@ -59,8 +67,11 @@ impl RecordingSource {
         let path = dir.join(MANIFEST);
         let text = fs::read(&path).map_err(at(&path))?;
         let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| broken(&path, &e))?;
-        if manifest.version != VERSION {
-            let reason = format!("its version is {}, this program reads {VERSION}", manifest.version);
+        if !(OLDEST_VERSION..=VERSION).contains(&manifest.version) {
+            let reason = format!(
+                "its version is {}, this program reads {OLDEST_VERSION} to {VERSION}",
+                manifest.version
+            );
             return Err(broken(&path, &reason));
         }
         let partitions = manifest.partitions;
@@ -106,18 +117,29 @@ impl RecordingSource {
             return Ok(Some(rest));
         }
         loop {
-            if let Some(reader) = &mut open.reader {
-                match reader.next() {
-                    Some(Ok(batch)) => return Ok(Some(batch)),
-                    None => {}
-                    Some(Err(error)) => self.cut_off.push(error.to_string()),
+            let (path, file) = match open.reader.take() {
+                Some(mut rows) => match rows.stream.next() {
+                    Some(Ok(batch)) => {
+                        open.reader = Some(rows);
+                        return Ok(Some(batch));
+                    }
+                    Some(Err(error)) => {
+                        self.cut_off.push(format!("{}: {error}", rows.path.display()));
+                        continue;
+                    }
+                    None => match rows.behind()? {
+                        Some(next) => next,
+                        None => continue,
+                    },
+                },
+                None => {
+                    let Some(path) = open.files.next() else { return Ok(None) };
+                    let file = BufReader::new(File::open(&path).map_err(at(&path))?);
+                    (path, file)
                 }
-                open.reader = None;
-            }
-            let Some(path) = open.files.next() else { return Ok(None) };
-            let file = BufReader::new(File::open(&path).map_err(at(&path))?);
+            };
             match StreamReader::try_new(file, None) {
-                Ok(reader) => open.reader = Some(reader),
+                Ok(stream) => open.reader = Some(Rows { path, stream }),
                 Err(error) => self.cut_off.push(format!("{}: {error}", path.display())),
             }
         }
@@ -188,13 +210,27 @@ impl RecordingSource {
     }
 }
 
+impl Rows {
+    /// The file behind the end of this stream; none if nothing follows.
+    fn behind(mut self) -> Result<Option<(PathBuf, BufReader<File>)>, SourceError> {
+        let place = self.stream.get_mut().stream_position();
+        let file = self.stream.get_ref().get_ref().try_clone();
+        let next = place.and_then(|place| {
+            let mut file = BufReader::new(file?);
+            file.seek(SeekFrom::Start(place))?;
+            Ok((!file.fill_buf()?.is_empty()).then_some(file))
+        });
+        Ok(next.map_err(at(&self.path))?.map(|file| (self.path, file)))
+    }
+}
+
 impl Partition {
     fn open(dir: &Path, partition: u32) -> Result<Self, SourceError> {
         let mut files = Vec::new();
         for entry in fs::read_dir(dir).map_err(at(dir))? {
             let path = entry.map_err(at(dir))?.path();
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            if name.starts_with("rows-") && name.ends_with(".arrows") {
+            if name == ROWS || name.starts_with("rows-") && name.ends_with(".arrows") {
                 files.push(path);
             }
         }
