@@ -16,7 +16,6 @@ use connectors::{Polled, Source};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use engine::{Outputs, Plan};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::hint::black_box;
 use std::path::Path;
@@ -24,6 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use truegauge::live::Live;
 use truegauge::run_dir::{InOrder, SortLimits};
+
+mod plant;
 
 const TAGS: usize = 1_000;
 const SCANS: usize = 200;
@@ -44,22 +45,8 @@ fn value(i: usize) -> f64 {
 }
 
 fn config() -> String {
-    let mut text = String::from("[source.files]\nquality = \"quality\"\n[quality]\nscheme = \"opcua\"\n");
-    for (id, detect) in [
-        ("range", "detect.range = { fail = [0.0, 100.0], suspect = [1.0, 99.0] }"),
-        ("roc", "detect.rate = { suspect_per_s = 5.0 }"),
-        ("base", "detect.zscore = { window = 600, suspect = 6.0, min_samples = 60 }"),
-    ] {
-        let _ = write!(text, "[[rule]]\nid = \"{id}\"\ntags = [\"*\"]\n{detect}\n");
-    }
-    for g in 0..TAGS / 10 {
-        let members = [tag(3 * g), tag(3 * g + 1), tag(3 * g + 2)];
-        let _ = write!(
-            text,
-            "[[group]]\nid = \"vote.{g:03}\"\nmembers = {members:?}\ntick = {{ period = \"6s\" }}\nmax_skew = \"6s\"\n\
-             vote.mid_value = {{ tolerance = {{ abs = 2.0 }} }}\n"
-        );
-    }
+    let mut text = String::from("[source.files]\nquality = \"quality\"\n");
+    plant::judgements(&mut text, (0..TAGS / 10).map(|g| [tag(3 * g), tag(3 * g + 1), tag(3 * g + 2)]));
     text
 }
 
@@ -144,22 +131,11 @@ fn parquet(c: &mut Criterion) {
     group.finish();
 }
 
-#[derive(serde::Deserialize)]
-struct Row<'a> {
-    ts: i64,
-    tag: &'a str,
-    value: f64,
-    quality: u32,
-}
-
 fn json(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a directory");
     let plan = plan(dir.path());
     let rows: Vec<String> = (0..ROWS)
-        .map(|i| {
-            let (ts, tag, value) = (FIRST_NS + (i / TAGS) as i64 * 6_000_000_000, tag(i % TAGS), value(i));
-            format!(r#"{{"ts":{ts},"tag":"{tag}","value":{value:.4},"quality":0}}"#)
-        })
+        .map(|i| plant::message(FIRST_NS + (i / TAGS) as i64 * 6_000_000_000, &tag(i % TAGS), value(i)))
         .collect();
     let mapping: JsonMapping = serde_json::from_str(r#"{"ts_unit":"ns"}"#).expect("a mapping");
     let decode = |out: &mut RowBuilder, decoder: &mut JsonDecoder, rows: &[String], first: usize| {
@@ -175,7 +151,7 @@ fn json(c: &mut Criterion) {
         b.iter(|| {
             let (mut ts, mut value, mut quality, mut tag) = (vec![], vec![], vec![], String::new());
             for row in &rows {
-                let row: Row<'_> = serde_json::from_str(row).expect("a row");
+                let row: plant::Row<'_> = serde_json::from_str(row).expect("a row");
                 ts.push(row.ts);
                 tag.push_str(row.tag);
                 value.push(row.value);
