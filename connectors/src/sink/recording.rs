@@ -5,11 +5,11 @@
 //! checkpoint that the stream began with, if it had one. A recording that was cut off is read up to where it is whole.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs::{self, File, OpenOptions},
     io::{BufWriter, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arrow_array::{
@@ -233,8 +233,7 @@ impl Bad {
             offset: self.offset,
             index: self.index,
             before_row: 0,
-            // Codes are words of the program; the few there are live as long as it.
-            code: Box::leak(self.code.into_boxed_str()),
+            code: known(&self.code),
             reason: self.reason,
             raw: unhex(&self.raw)?,
             origin: self.origin,
@@ -246,6 +245,17 @@ impl Bad {
             rows: self.rows,
         })
     }
+}
+
+/// The one copy of a code. Codes are words of the program; the few there are live as long as it.
+fn known(code: &str) -> &'static str {
+    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.get(code).copied().unwrap_or_else(|| {
+        let code = Box::leak(code.into());
+        known.insert(code);
+        code
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -486,6 +496,49 @@ mod tests {
             assert!(offsets.len().abs_diff(whole as usize) < 5, "{} of {whole}", offsets.len());
             assert_eq!((offsets.clone(), cut_off), ((0..offsets.len() as i64).collect(), 1));
         }
+    }
+
+    /// Given many more records that could not be decoded than rows, then no more of them are polled at a time than rows are, and all come
+    /// in order and before the rows behind them; codes are kept once.
+    #[test]
+    fn many_records_that_could_not_be_decoded_come_a_few_at_a_time() {
+        let bad = |offset: i64| BadRecord {
+            partition: 0,
+            offset,
+            index: None,
+            before_row: 0,
+            code: "json_syntax",
+            reason: "no".into(),
+            raw: b"\xff{".to_vec(),
+            origin: "t".into(),
+            key: None,
+            headers: Vec::new(),
+            rows: 1,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::create(dir.path(), &[("t".into(), 0)], |_| None).unwrap();
+        for first in (0..200).step_by(50) {
+            let mut polled = row(first + 25);
+            polled.bad = (first..first + 50).filter(|offset| *offset != first + 25).map(bad).collect();
+            recorder.write(&polled).unwrap();
+        }
+        recorder.finish().unwrap();
+        let mut source = RecordingSource::open(dir.path(), 10).unwrap();
+        let (mut all, mut rows, mut codes) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(polled) = source.poll(Duration::MAX).unwrap() {
+            assert!(polled.bad.len() <= 10, "{} at a time", polled.bad.len());
+            all.extend(polled.bad.iter().map(|b| b.offset));
+            codes.extend(polled.bad.iter().map(|b| b.code.as_ptr()));
+            for span in &polled.spans {
+                let before = all.iter().filter(|offset| **offset < span.offset).count() as i64;
+                assert_eq!(before, span.offset - rows.len() as i64, "before {}", span.offset);
+                rows.push(span.offset);
+            }
+        }
+        assert_eq!(rows, [25, 75, 125, 175]);
+        assert!(all.iter().copied().eq((0..200).filter(|offset| offset % 50 != 25)), "{all:?}");
+        codes.dedup();
+        assert_eq!(codes.len(), 1);
     }
 
     /// Given a recording of the form before, with a file wherever the columns changed, then it is read whole.

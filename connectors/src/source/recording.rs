@@ -4,8 +4,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, Seek, SeekFrom},
-    iter::Peekable,
+    io::{BufRead, BufReader, Lines, Seek, SeekFrom},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -38,7 +37,7 @@ pub struct RecordingSource {
 struct Partition {
     files: std::vec::IntoIter<PathBuf>,
     reader: Option<Rows>,
-    bad: Peekable<std::vec::IntoIter<BadRecord>>,
+    bad: BadRecords,
     rest: Option<RecordBatch>,
 }
 
@@ -55,7 +54,7 @@ impl RecordingSource {
         path.join(MANIFEST).is_file()
     }
 
-    /// Opens a recording. Batches have at most `batch_rows` rows.
+    /// Opens a recording. What is polled at a time has at most `batch_rows` rows, and as many records that could not be decoded.
     ///
     /// # Errors
     /// It can't be read, or is of another version.
@@ -156,22 +155,27 @@ impl Source for RecordingSource {
             }
             let next = self.next_batch()?;
             let Some(open) = &mut self.open else { return Ok(None) };
-            let Some(mut batch) = next else {
-                let bad: Vec<BadRecord> = open.bad.by_ref().collect();
-                (self.open, self.at) = (None, self.at + 1);
+            let Some(whole) = next else {
+                let bad = open.bad.until(i64::MAX, self.batch_rows)?;
                 if bad.is_empty() {
+                    (self.open, self.at) = (None, self.at + 1);
                     continue;
                 }
                 return Ok(Some(Polled { partition, batch: empty_batch(), spans: Vec::new(), bad }));
             };
-            if batch.num_rows() > self.batch_rows {
-                open.rest = Some(batch.slice(self.batch_rows, batch.num_rows() - self.batch_rows));
-                batch = batch.slice(0, self.batch_rows);
-            }
-            let (batch, spans) = self.split(&batch)?;
+            let rows = whole.num_rows().min(self.batch_rows);
+            let (batch, spans) = self.split(&whole.slice(0, rows))?;
             let Some(open) = &mut self.open else { return Ok(None) };
             let last = spans.last().map_or(i64::MIN, |s| s.offset);
-            let bad = std::iter::from_fn(|| open.bad.next_if(|b| b.offset <= last)).collect();
+            let bad = open.bad.until(last, self.batch_rows)?;
+            if bad.len() == self.batch_rows {
+                // There may be more of them than should be in memory at a time: the rows wait.
+                open.rest = Some(whole);
+                return Ok(Some(Polled { partition, batch: empty_batch(), spans: Vec::new(), bad }));
+            }
+            if rows < whole.num_rows() {
+                open.rest = Some(whole.slice(rows, whole.num_rows() - rows));
+            }
             return Ok(Some(Polled { partition, batch, spans, bad }));
         }
     }
@@ -235,18 +239,52 @@ impl Partition {
             }
         }
         files.sort();
-        let path = dir.join("bad.jsonl");
-        let mut bad = Vec::new();
-        if path.is_file() {
-            let file = BufReader::new(File::open(&path).map_err(at(&path))?);
-            for line in file.lines() {
-                let line = line.map_err(at(&path))?;
-                let record = serde_json::from_str::<Bad>(&line).ok().and_then(|bad| bad.record(partition));
-                // Only a last line can be torn, and then nobody missed it.
-                bad.extend(record);
+        let bad = BadRecords::open(dir.join("bad.jsonl"), partition)?;
+        Ok(Partition { files: files.into_iter(), reader: None, bad, rest: None })
+    }
+}
+
+/// The records of a partition that could not be decoded, read as they are wanted.
+struct BadRecords {
+    path: PathBuf,
+    partition: u32,
+    lines: Option<Lines<BufReader<File>>>,
+    next: Option<BadRecord>,
+}
+
+impl BadRecords {
+    /// Opens them; a partition may have none.
+    fn open(path: PathBuf, partition: u32) -> Result<Self, SourceError> {
+        let lines = match File::open(&path) {
+            Ok(file) => Some(BufReader::new(file).lines()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(at(&path)(error)),
+        };
+        Ok(BadRecords { path, partition, lines, next: None })
+    }
+
+    /// The next ones up to an offset, at most so many.
+    fn until(&mut self, last: i64, most: usize) -> Result<Vec<BadRecord>, SourceError> {
+        let mut found = Vec::new();
+        while found.len() < most {
+            let next = match self.next.take() {
+                Some(next) => next,
+                None => {
+                    let Some(line) = self.lines.as_mut().and_then(Iterator::next) else { break };
+                    let line = line.map_err(at(&self.path))?;
+                    let bad = serde_json::from_str::<Bad>(&line).ok();
+                    // Only a last line can be torn, and then nobody missed it.
+                    let Some(next) = bad.and_then(|bad| bad.record(self.partition)) else { continue };
+                    next
+                }
+            };
+            if next.offset > last {
+                self.next = Some(next);
+                break;
             }
+            found.push(next);
         }
-        Ok(Partition { files: files.into_iter(), reader: None, bad: bad.into_iter().peekable(), rest: None })
+        Ok(found)
     }
 }
 
