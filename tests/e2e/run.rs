@@ -371,7 +371,12 @@ fn silence_is_found_by_the_clock() {
         .spawn()
         .expect("starts");
     let until = std::time::Instant::now() + Duration::from_secs(20);
-    while payloads(&broker.brokers(), "alerts").is_empty() {
+    // Operational events are outside what a replay repeats: tags that are never seen are told when the machine is slow.
+    let told = || -> BTreeSet<String> {
+        let all = payloads(&broker.brokers(), "alerts");
+        all.into_iter().filter(|event| !event.contains("\"event\":\"operational\"")).collect()
+    };
+    while told().is_empty() {
         assert!(std::time::Instant::now() < until, "the silence was not found");
     }
     let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
@@ -384,7 +389,7 @@ fn silence_is_found_by_the_clock() {
     let replay = ["replay", &text(&recording), "-c", &text(&config), "-o", &text(&out)];
     truegauge(&[&replay[..], &["--journal", &journal]].concat()).expect("replays");
     let replayed = std::fs::read_to_string(out.join("alerts.jsonl")).expect("written");
-    assert_eq!(payloads(&broker.brokers(), "alerts"), replayed.lines().map(str::to_owned).collect());
+    assert_eq!(told(), replayed.lines().map(str::to_owned).collect());
     truegauge(&replay).expect("replays");
     let without = std::fs::read_to_string(out.join("alerts.jsonl")).expect("written");
     assert_eq!(without, "", "without the journal there is no silence to find");
