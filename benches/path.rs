@@ -16,14 +16,15 @@ use connectors::{Polled, Source};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use engine::{Outputs, Plan};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use truegauge::live::Live;
-use truegauge::run_dir::{write_signals, write_verdicts};
+use truegauge::run_dir::{InOrder, SortLimits};
+
+mod plant;
 
 const TAGS: usize = 1_000;
 const SCANS: usize = 200;
@@ -44,22 +45,8 @@ fn value(i: usize) -> f64 {
 }
 
 fn config() -> String {
-    let mut text = String::from("[source.files]\nquality = \"quality\"\n[quality]\nscheme = \"opcua\"\n");
-    for (id, detect) in [
-        ("range", "detect.range = { fail = [0.0, 100.0], suspect = [1.0, 99.0] }"),
-        ("roc", "detect.rate = { suspect_per_s = 5.0 }"),
-        ("base", "detect.zscore = { window = 600, suspect = 6.0, min_samples = 60 }"),
-    ] {
-        let _ = write!(text, "[[rule]]\nid = \"{id}\"\ntags = [\"*\"]\n{detect}\n");
-    }
-    for g in 0..TAGS / 10 {
-        let members = [tag(3 * g), tag(3 * g + 1), tag(3 * g + 2)];
-        let _ = write!(
-            text,
-            "[[group]]\nid = \"vote.{g:03}\"\nmembers = {members:?}\ntick = {{ period = \"6s\" }}\nmax_skew = \"6s\"\n\
-             vote.mid_value = {{ tolerance = {{ abs = 2.0 }} }}\n"
-        );
-    }
+    let mut text = String::from("[source.files]\nquality = \"quality\"\n");
+    plant::judgements(&mut text, (0..TAGS / 10).map(|g| [tag(3 * g), tag(3 * g + 1), tag(3 * g + 2)]));
     text
 }
 
@@ -133,38 +120,22 @@ fn parquet(c: &mut Criterion) {
     group.bench_function("decoded and judged", |b| {
         b.iter(|| judge(&plan, polls(&mut source(&path))).1.verdicts.len())
     });
-    let ids: Vec<&str> = plan.rules.iter().map(|r| r.raw.id.as_str()).collect();
-    let groups: Vec<&str> = plan.groups.iter().map(|g| g.raw.id.as_str()).collect();
-    let all: Vec<&str> = ids.iter().chain(&groups).copied().collect();
-    let kinds = plan.fallback_kinds();
     group.bench_function("decoded, judged and written", |b| {
         b.iter(|| {
             let (live, mut out) = judge(&plan, polls(&mut source(&path)));
-            let verdicts = dir.path().join("verdicts.parquet");
-            write_verdicts(&verdicts, live.names(), &all, &mut out.verdicts).expect("written");
-            let signals = dir.path().join("signals.parquet");
-            write_signals(&signals, &kinds, &groups, &mut out.values).expect("written");
+            let mut files = InOrder::new(dir.path(), &plan, SortLimits::default());
+            files.take(&mut out, live.names()).expect("taken");
+            files.finish(live.names()).expect("written")
         })
     });
     group.finish();
-}
-
-#[derive(serde::Deserialize)]
-struct Row<'a> {
-    ts: i64,
-    tag: &'a str,
-    value: f64,
-    quality: u32,
 }
 
 fn json(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a directory");
     let plan = plan(dir.path());
     let rows: Vec<String> = (0..ROWS)
-        .map(|i| {
-            let (ts, tag, value) = (FIRST_NS + (i / TAGS) as i64 * 6_000_000_000, tag(i % TAGS), value(i));
-            format!(r#"{{"ts":{ts},"tag":"{tag}","value":{value:.4},"quality":0}}"#)
-        })
+        .map(|i| plant::message(FIRST_NS + (i / TAGS) as i64 * 6_000_000_000, &tag(i % TAGS), value(i)))
         .collect();
     let mapping: JsonMapping = serde_json::from_str(r#"{"ts_unit":"ns"}"#).expect("a mapping");
     let decode = |out: &mut RowBuilder, decoder: &mut JsonDecoder, rows: &[String], first: usize| {
@@ -180,7 +151,7 @@ fn json(c: &mut Criterion) {
         b.iter(|| {
             let (mut ts, mut value, mut quality, mut tag) = (vec![], vec![], vec![], String::new());
             for row in &rows {
-                let row: Row<'_> = serde_json::from_str(row).expect("a row");
+                let row: plant::Row<'_> = serde_json::from_str(row).expect("a row");
                 ts.push(row.ts);
                 tag.push_str(row.tag);
                 value.push(row.value);

@@ -20,6 +20,9 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 use truegauge::cmd::run::{Args, stream};
 
+#[path = "../benches/plant/mod.rs"]
+mod plant;
+
 const PARTITIONS: usize = 40;
 const TAGS: usize = 25;
 /// For both sides alike: much is fetched at a time, so that reading is the limit and not the waiting for the broker.
@@ -38,12 +41,8 @@ struct Cli {
     args: Args,
 }
 
-#[derive(serde::Deserialize)]
-struct Row<'a> {
-    ts: i64,
-    tag: &'a str,
-    value: f64,
-    quality: u32,
+fn tag(partition: usize, i: usize) -> String {
+    format!("unit{partition:02}.temp{i:04}")
 }
 
 /// Rows of one partition, scan by scan.
@@ -52,35 +51,19 @@ fn rows(partition: usize, rows: usize) -> impl Iterator<Item = String> {
     (0..rows).map(move |i| {
         noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let value = 50.0 + (noise >> 40) as f64 / (1u64 << 24) as f64;
-        let (ts, tag) = (FIRST_MS + (i / TAGS) as i64 * 6_000, i % TAGS);
-        format!(r#"{{"ts":{ts},"tag":"unit{partition:02}.temp{tag:04}","value":{value:.4},"quality":0}}"#)
+        plant::message(FIRST_MS + (i / TAGS) as i64 * 6_000, &tag(partition, i % TAGS), value)
     })
 }
 
 fn config(brokers: &[String], topic: &str) -> String {
     let mut text = format!(
-        "[quality]\nscheme = \"opcua\"\n\
-         [source.kafka]\nbrokers = {brokers:?}\ntopics = [{topic:?}]\ndecode.json = {{ ts_unit = \"ms\" }}\n\
+        "[source.kafka]\nbrokers = {brokers:?}\ntopics = [{topic:?}]\ndecode.json = {{ ts_unit = \"ms\" }}\n\
          [source.kafka.properties]\n"
     );
     for (name, value) in CLIENT {
         let _ = writeln!(text, "\"{name}\" = \"{value}\"");
     }
-    for (id, detect) in [
-        ("range", "detect.range = { fail = [0.0, 100.0], suspect = [1.0, 99.0] }"),
-        ("roc", "detect.rate = { suspect_per_s = 5.0 }"),
-        ("base", "detect.zscore = { window = 600, suspect = 6.0, min_samples = 60 }"),
-    ] {
-        let _ = write!(text, "[[rule]]\nid = \"{id}\"\ntags = [\"*\"]\n{detect}\n");
-    }
-    for p in 0..PARTITIONS {
-        let members: Vec<String> = (0..3).map(|t| format!("unit{p:02}.temp{t:04}")).collect();
-        let _ = write!(
-            text,
-            "[[group]]\nid = \"vote.{p:02}\"\nmembers = {members:?}\ntick = {{ period = \"6s\" }}\nmax_skew = \"6s\"\n\
-             vote.mid_value = {{ tolerance = {{ abs = 2.0 }} }}\n"
-        );
-    }
+    plant::judgements(&mut text, (0..PARTITIONS).map(|p| [tag(p, 0), tag(p, 1), tag(p, 2)]));
     text
 }
 
@@ -108,7 +91,7 @@ fn bare(brokers: &[String], topic: &str, messages: usize, array: bool) -> Result
     // SAFETY: the handle lives as long as `consumer`; the reference is given back below.
     let queue = unsafe { rd::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
     let mut slots = vec![std::ptr::null_mut::<rd::rd_kafka_message_t>(); 8_192];
-    let mut take = |row: Row<'_>| {
+    let mut take = |row: plant::Row<'_>| {
         ts.push(row.ts);
         let next = ids.len() as u32;
         let id = ids.get(row.tag).copied().unwrap_or_else(|| {
@@ -134,10 +117,10 @@ fn bare(brokers: &[String], topic: &str, messages: usize, array: bool) -> Result
                     got += 1;
                     let bytes = std::slice::from_raw_parts(message.payload.cast::<u8>(), message.len);
                     let parsed = if array {
-                        serde_json::from_slice::<Vec<Row<'_>>>(bytes)
+                        serde_json::from_slice::<Vec<plant::Row<'_>>>(bytes)
                             .map(|rows| rows.into_iter().for_each(&mut take))
                     } else {
-                        serde_json::from_slice::<Row<'_>>(bytes).map(&mut take)
+                        serde_json::from_slice::<plant::Row<'_>>(bytes).map(&mut take)
                     };
                     failed = failed.or(parsed.err());
                 }

@@ -2,6 +2,7 @@
 //!
 //! Every error names the file; those of a place in it name line and column, what was expected, and the nearest key.
 
+use connectors::sink::kafka::TopicKind;
 use connectors::source::kafka::Assign;
 use detectors::params::Span;
 use engine::config::plan::nearest;
@@ -194,6 +195,13 @@ pub fn assemble(
         );
         return Err(FileError::Syntax { path: path.into(), message });
     }
+    if let (Some(source), Some(sink)) = (&file.source.kafka, &file.sink.kafka)
+        && let Some((kind, topic)) = sink.output_that_is_read(source)
+    {
+        let line = line_of_value(text, kind.key(), topic);
+        let place = line.map_or(String::new(), |line| format!("line {line}: "));
+        return Err(FileError::Syntax { path: path.into(), message: place + &read_again(kind, topic) });
+    }
     let plan = Plan::new(engine, catalogue).map_err(|source| FileError::Plan {
         path: path.into(),
         line: line_of(text, &source),
@@ -210,6 +218,22 @@ pub fn assemble(
     server.control = control.filter(usable);
     let state_dir = file.run.state_dir.as_ref().map(|dir| directory(path).join(dir));
     Ok(Loaded { file, plan, state_dir, server })
+}
+
+/// What is wrong with an output that goes to a topic that is read.
+pub(crate) fn read_again(kind: TopicKind, topic: &str) -> String {
+    let key = kind.key();
+    format!(
+        "[sink.kafka] {key} goes to `{topic}`, which [source.kafka] reads: the stream would read what it writes"
+    )
+}
+
+/// The first line that gives a key this text.
+fn line_of_value(text: &str, key: &str, value: &str) -> Option<usize> {
+    let wanted = [format!("{key}=\"{value}\""), format!("{key}='{value}'")];
+    let squeezed = |line: &str| line.split_whitespace().collect::<String>();
+    let found = text.lines().position(|line| wanted.iter().any(|wanted| squeezed(line).contains(wanted)));
+    found.map(|line| line + 1)
 }
 
 /// Where the relative paths of a configuration file begin.

@@ -337,3 +337,43 @@ fn a_member_of_a_group_reads_from_where_it_is_told() {
         assert_eq!(source.next_offset(0), Some(70));
     }
 }
+
+/// Given an output whose topic is not there, when topics are looked for, then it is named, and asking did not make it; given brokers
+/// that are away, then it is an error.
+#[test]
+fn topics_that_are_not_there_are_named_and_not_made() {
+    let broker = MockBroker::start(&[("alerts", 1), ("late", 1)]).unwrap();
+    broker.set_known("late", false).unwrap();
+    let topic = |name: &str| Some(name.to_owned());
+    let settings = KafkaSinkConfig {
+        alerts: topic("alerts"),
+        signals: topic("elsewhere"),
+        late: topic("late"),
+        ..KafkaSinkConfig::default()
+    };
+    let sink = KafkaSink::open(&settings, &broker.brokers()).unwrap();
+    for _ in 0..2 {
+        let missing = sink.missing_topics(WAIT).unwrap();
+        assert_eq!(missing, [(TopicKind::Signals, "elsewhere"), (TopicKind::Late, "late")]);
+    }
+    broker.set_reachable(false).unwrap();
+    let error = sink.missing_topics(Duration::from_millis(200)).unwrap_err().to_string();
+    assert!(error.contains("look for the topics of [sink.kafka]"), "{error}");
+}
+
+/// Given outputs that go to a topic that is read, then it is found, unless the brokers are others.
+#[test]
+fn an_output_that_would_be_read_again_is_found() {
+    let brokers = ["one".to_owned(), "two".to_owned()];
+    let source = config(&brokers, &["a", "b"], JSON);
+    let sink = |own: Option<&str>, late: &str| KafkaSinkConfig {
+        brokers: own.map(|own| vec![own.to_owned()]),
+        alerts: Some("c".to_owned()),
+        late: Some(late.to_owned()),
+        ..KafkaSinkConfig::default()
+    };
+    assert_eq!(sink(None, "b").output_that_is_read(&source), Some((TopicKind::Late, "b")));
+    assert_eq!(sink(Some("two"), "b").output_that_is_read(&source), Some((TopicKind::Late, "b")));
+    assert_eq!(sink(Some("three"), "b").output_that_is_read(&source), None);
+    assert_eq!(sink(None, "d").output_that_is_read(&source), None);
+}

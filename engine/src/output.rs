@@ -256,6 +256,17 @@ pub enum State {
 }
 
 impl State {
+    /// Every state, in the order of their numbers (`state as u8`).
+    pub const ALL: [State; 7] = [
+        State::Unknown,
+        State::Normal,
+        State::Suspect,
+        State::Degraded,
+        State::Recovering,
+        State::Failed,
+        State::Held,
+    ];
+
     /// The word that is written.
     pub fn name(self) -> &'static str {
         match self {

@@ -4,17 +4,17 @@ use super::CommandError;
 use super::run::stop_flag;
 use crate::config;
 use crate::live::Live;
-use crate::run_dir::{Alerts, Summary, claim, write_lines, write_signals, write_verdicts};
+use crate::run_dir::{InOrder, SortLimits, Summary, claim};
 use crate::wiring::{DeadCodes, DeadLetter};
 use clap::ValueEnum;
 use connectors::sink::jsonl::JsonlWriter;
 use connectors::source::file::{FileSource, FilesConfig};
 use connectors::source::recording::RecordingSource;
 use connectors::{Polled, Source};
+use engine::Outputs;
 use engine::checkpoint::Checkpoint;
 use engine::driver::Origin;
 use engine::journal::{self, Record};
-use engine::{Outputs, Plan};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,8 +95,14 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
     }
     let path = |name: &str| args.out.join(name);
     let stop = stop_flag()?;
+    let mut journal = JsonlWriter::create(&path("journal.jsonl"))?;
+    for record in &records {
+        journal.write(record)?;
+    }
+    drop(records);
     let mut run = Run {
         live,
+        sorted: InOrder::new(&args.out, &plan, SortLimits::default()),
         out,
         late: JsonlWriter::create(&path("late.jsonl"))?,
         dead: JsonlWriter::create(&path("dlq.jsonl"))?,
@@ -115,16 +121,15 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
         decode_ahead(source.as_mut(), &mut run, &stop)?;
     }
     let interrupted = stop.load(Ordering::Relaxed);
-    let Run { mut live, mut out, mut late, mut dead, mut codes, progress, row_is_record, .. } = run;
+    run.live.end(&mut run.out);
+    run.codes.add_refused(&run.out.dead, 0, run.row_is_record);
+    run.sort_out(0)?;
+    let Run { live, late, dead, codes, progress, sorted, .. } = run;
     progress.end();
-    live.end(&mut out);
-    codes.add_refused(&out.dead, 0, row_is_record);
-    write_refused(&mut out, 0, row_is_record, &mut late, &mut dead)?;
     late.finish()?;
     dead.finish()?;
-    write_outputs(args, &plan, &live, &mut out, &records)?;
-    let mut alerts = Alerts::default();
-    alerts.add(&out.events);
+    journal.finish()?;
+    let alerts = sorted.finish(live.names())?;
     let summary = Summary {
         interrupted,
         dead_letter_codes: codes,
@@ -202,33 +207,11 @@ fn read_journal(path: &Path) -> Result<Vec<Record>, CommandError> {
     journal::parse(&text).map_err(|source| CommandError::Journal { path: path.into(), source })
 }
 
-/// Events, tables and the journal, in their canonical order.
-fn write_outputs(
-    args: &Args,
-    plan: &Plan,
-    live: &Live,
-    out: &mut Outputs,
-    records: &[Record],
-) -> Result<(), CommandError> {
-    let path = |name: &str| args.out.join(name);
-    out.events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
-    let rules: Vec<&str> = plan.rules.iter().map(|r| r.raw.id.as_str()).collect();
-    let groups: Vec<&str> = plan.groups.iter().map(|g| g.raw.id.as_str()).collect();
-    let all: Vec<&str> = rules.iter().chain(&groups).copied().collect();
-    if args.emit == Emit::Events {
-        out.verdicts.clear();
-    }
-    let kinds = plan.fallback_kinds();
-    write_verdicts(&path("verdicts.parquet"), live.names(), &all, &mut out.verdicts)?;
-    write_signals(&path("signals.parquet"), &kinds, &groups, &mut out.values)?;
-    write_lines(&path("alerts.jsonl"), &out.events)?;
-    write_lines(&path("journal.jsonl"), records)
-}
-
 /// A replay on its way.
 struct Run {
     live: Live,
     out: Outputs,
+    sorted: InOrder,
     late: JsonlWriter,
     dead: JsonlWriter,
     codes: DeadCodes,
@@ -244,30 +227,24 @@ impl Run {
             self.dead.write(&DeadLetter::undecodable(bad))?;
         }
         self.codes.add_all(polled, &self.out.dead, self.row_is_record);
-        let partition = polled.partition;
-        write_refused(&mut self.out, partition, self.row_is_record, &mut self.late, &mut self.dead)?;
-        if !self.keep_verdicts {
-            self.out.verdicts.clear();
-        }
+        self.sort_out(polled.partition)?;
         self.progress.at(polled.batch.num_rows() as u64);
         Ok(())
     }
-}
 
-fn write_refused(
-    out: &mut Outputs,
-    partition: u32,
-    row_is_record: bool,
-    late: &mut JsonlWriter,
-    dead: &mut JsonlWriter,
-) -> Result<(), CommandError> {
-    for row in out.late.drain(..) {
-        late.write(&row)?;
+    /// Every output to its file, or to where it waits for its place in it.
+    fn sort_out(&mut self, partition: u32) -> Result<(), CommandError> {
+        for row in self.out.late.drain(..) {
+            self.late.write(&row)?;
+        }
+        for row in self.out.dead.drain(..) {
+            self.dead.write(&DeadLetter::refused(&row, partition, self.row_is_record))?;
+        }
+        if !self.keep_verdicts {
+            self.out.verdicts.clear();
+        }
+        self.sorted.take(&mut self.out, self.live.names())
     }
-    for row in out.dead.drain(..) {
-        dead.write(&DeadLetter::refused(&row, partition, row_is_record))?;
-    }
-    Ok(())
 }
 
 /// Decodes in a thread of its own; batches come in order, so output does not change.

@@ -165,6 +165,9 @@ fn open(args: &Args) -> Result<Open, CommandError> {
             "--record needs assign = \"all\": a member of a group sees partitions from the middle, without their state",
         ));
     }
+    if let Some((kind, topic)) = loaded.file.sink.kafka.as_ref().and_then(|s| s.output_that_is_read(&kafka)) {
+        return Err(usage(&config::read_again(kind, topic)));
+    }
     let state_dir = loaded.state_dir;
     let open_dir = if grouped { DirStore::open_shared } else { DirStore::open };
     let dir = state_dir.as_deref().map(open_dir).transpose()?;
@@ -192,7 +195,11 @@ fn open(args: &Args) -> Result<Open, CommandError> {
         *recorder.borrow_mut() = Some(new);
     }
     let target = match &loaded.file.sink.kafka {
-        Some(sink) => Target::Kafka(Box::new(KafkaSink::open(sink, &kafka.brokers)?)),
+        Some(sink) => {
+            let sink = KafkaSink::open(sink, &kafka.brokers)?;
+            tell_missing(&sink);
+            Target::Kafka(Box::new(sink))
+        }
         None if args.json => Target::Nowhere(Vec::new()),
         None => Target::Lines(Vec::new()),
     };
@@ -234,6 +241,25 @@ fn open(args: &Args) -> Result<Open, CommandError> {
     }
     Ok(Open { driver, digest, recorder, codes, lines, board, tray, server })
 }
+
+/// Says which outputs have no topic to go to.
+fn tell_missing(sink: &KafkaSink) {
+    match sink.missing_topics(TOPICS_WAIT) {
+        Ok(missing) => {
+            for (kind, topic) in missing {
+                let key = kind.key();
+                eprintln!(
+                    "truegauge: [sink.kafka] {key}: the brokers have no topic `{topic}`, or don't show it; what goes there waits until it \
+                     is there"
+                );
+            }
+        }
+        Err(error) => eprintln!("truegauge: {error}"),
+    }
+}
+
+/// How long the sink's brokers may take to say at start which topics they have.
+const TOPICS_WAIT: Duration = Duration::from_secs(2);
 
 /// Where outputs go, for a reader.
 fn targets(sink: Option<&KafkaSinkConfig>, json: bool) -> String {

@@ -502,9 +502,12 @@ fn a_run_replaces_a_run_and_nothing_else() {
     // A run that did not come to its end left no summary.
     let torn = at("torn");
     std::fs::create_dir(&torn).expect("made");
-    std::fs::write(torn.join("dlq.jsonl.partial"), "").expect("written");
+    for left in ["dlq.jsonl.partial", "verdicts.parquet.sorting-0", "alerts.jsonl.sorting-1"] {
+        std::fs::write(torn.join(left), "").expect("written");
+    }
     let (code, said) = run(&at("d.csv"), &torn);
     assert!(code == Some(0) && torn.join("summary.json").exists(), "{said}");
+    assert_eq!(std::fs::read_dir(&torn).expect("listed").count(), 7);
 }
 
 /// Given the folder that `simulate` wrote, then its replay is that of its data file, labels and catalogue left aside; given a
@@ -602,4 +605,52 @@ vote.mid_value = { tolerance = { abs = 1.0 } }
     ] {
         assert!(has(ts, rest), "no `{ts} {rest}` in\n{told}");
     }
+}
+
+/// Given more verdicts than are kept in memory, and a system that lets no file grow far, then the replay ends with exit code 1 and
+/// the name of the file, and nothing unfinished is left; given room, then all verdicts are there in their order.
+#[cfg(unix)]
+#[test]
+fn verdicts_that_do_not_fit_in_memory_are_sorted_in_a_file() {
+    const TAGS: usize = 4;
+    const SECONDS: usize = 60_000;
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let mut csv = String::from("ts,tag,value\n");
+    for s in 0..SECONDS {
+        for tag in 0..TAGS {
+            writeln!(csv, "{s},t{tag},{}", s % 7).expect("text");
+        }
+    }
+    std::fs::write(at("d.csv"), csv).expect("written");
+    let mut config = String::from("[source.files]\nts_unit = \"s\"\n");
+    for rule in ["c", "b", "a"] {
+        write!(config, "[[rule]]\nid = \"{rule}\"\ntags = [\"*\"]\ndetect.range = {{ fail = [0.0, 5.5] }}\n")
+            .expect("text");
+    }
+    std::fs::write(at("c.toml"), config).expect("written");
+    let output = std::process::Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 8192; exec \"$@\"", "bash", env!("CARGO_BIN_EXE_truegauge")])
+        .args(["replay", text(&at("d.csv")), "-c", text(&at("c.toml")), "--out", text(&at("full"))])
+        .args(["--emit", "all"])
+        .output()
+        .expect("starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("verdicts.parquet.sorting-0: ") && said.contains("os error"), "{said}");
+    assert_eq!(std::fs::read_dir(at("full")).expect("listed").count(), 0);
+
+    replay(&[&at("d.csv")], &at("c.toml"), &at("out"), &["--emit", "all"]);
+    assert_eq!(std::fs::read_dir(at("out")).expect("listed").count(), 7);
+    let verdicts = rows(&at("out/verdicts.parquet"));
+    let mut lines = verdicts.lines();
+    for s in 0..SECONDS {
+        for tag in 0..TAGS {
+            for rule in ["a", "b", "c"] {
+                let line = lines.next().expect("a verdict");
+                assert!(line.starts_with(&format!("{} t{tag} {rule} ", s * 1_000_000_000)), "{line}");
+            }
+        }
+    }
+    assert_eq!(lines.next(), None);
 }

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{publish, unfinished};
+use super::{at, publish, unfinished};
 use crate::SinkError;
 
 /// Writes lines to a temporary name beside `path`; [`JsonlWriter::finish`] gives the file its name.
@@ -27,8 +27,7 @@ impl JsonlWriter {
     /// Starts a file that will be called `path`.
     pub fn create(path: &Path) -> Result<Self, SinkError> {
         let temporary = unfinished(path);
-        let file =
-            File::create(&temporary).map_err(|source| SinkError::Io { path: path.to_owned(), source })?;
+        let file = File::create(&temporary).map_err(at(path))?;
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
         Ok(JsonlWriter { path: path.to_owned(), temporary, file, lines: 0, finished: false })
     }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     SinkError,
-    source::kafka::{KafkaSecurity, client_config},
+    source::kafka::{KafkaConfig, KafkaSecurity, client_config},
 };
 
 /// The table `[sink.kafka]`. An output without a topic is not sent.
@@ -56,7 +56,33 @@ pub enum TopicKind {
     Late,
 }
 
+impl TopicKind {
+    /// Every output, in the order of the configuration.
+    pub const ALL: [TopicKind; 4] =
+        [TopicKind::Alerts, TopicKind::Signals, TopicKind::DeadLetters, TopicKind::Late];
+
+    /// The key of its topic in the table `[sink.kafka]`.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            TopicKind::Alerts => "alerts",
+            TopicKind::Signals => "signals",
+            TopicKind::DeadLetters => "dead_letters",
+            TopicKind::Late => "late",
+        }
+    }
+}
+
 impl KafkaSinkConfig {
+    /// The first output that goes to a topic of the source, with that topic: what is written would be read again. Lists of
+    /// brokers without one in common are taken for those of two clusters.
+    #[must_use]
+    pub fn output_that_is_read(&self, source: &KafkaConfig) -> Option<(TopicKind, &str)> {
+        let apart = self.brokers.as_ref().is_some_and(|own| !own.iter().any(|b| source.brokers.contains(b)));
+        let mut outputs = TopicKind::ALL.into_iter().filter_map(|kind| Some((kind, self.topic(kind)?)));
+        outputs.find(|(_, topic)| !apart && source.topics.iter().any(|read| read == topic))
+    }
+
     /// Topic of an output.
     #[must_use]
     pub fn topic(&self, kind: TopicKind) -> Option<&str> {
@@ -183,6 +209,21 @@ impl KafkaSink {
             .create_with_context(deliveries.clone())
             .map_err(|error| SinkError::Kafka { action, reason: error.to_string() })?;
         Ok(Self { config: config.clone(), producer, deliveries })
+    }
+
+    /// Outputs whose topic the brokers don't have, or don't show to this client, each with that topic. Waits up to `wait`; no topic
+    /// is made by asking.
+    ///
+    /// # Errors
+    /// No broker answers.
+    pub fn missing_topics(&self, wait: Duration) -> Result<Vec<(TopicKind, &str)>, SinkError> {
+        // All topics are asked for: some brokers create a topic that is asked for by name.
+        let metadata = self.producer.client().fetch_metadata(None, wait).map_err(|error| {
+            SinkError::Kafka { action: "look for the topics of [sink.kafka]", reason: error.to_string() }
+        })?;
+        let there = |topic: &str| metadata.topics().iter().any(|t| t.name() == topic && t.error().is_none());
+        let outputs = TopicKind::ALL.into_iter().filter_map(|kind| Some((kind, self.config.topic(kind)?)));
+        Ok(outputs.filter(|(_, topic)| !there(topic)).collect())
     }
 
     /// Queues a message under a ticket. Never waits. A topic that takes nothing just now is told by the delivery, which

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -20,15 +21,20 @@ fn unfinished(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// What the system refused, with the file.
+fn at(path: &Path) -> impl Fn(io::Error) -> SinkError {
+    let path = path.to_owned();
+    move |source| SinkError::Io { path: path.clone(), source }
+}
+
 /// Makes a written file durable, then gives it its name.
 fn publish(file: &File, temporary: &Path, path: &Path) -> Result<(), SinkError> {
-    let refused = |source| SinkError::Io { path: path.to_owned(), source };
-    file.sync_all().map_err(refused)?;
-    fs::rename(temporary, path).map_err(refused)?;
+    file.sync_all().map_err(at(path))?;
+    fs::rename(temporary, path).map_err(at(path))?;
     // The new name lives in the directory, which has to be durable as well.
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if cfg!(unix) {
-        File::open(parent).and_then(|directory| directory.sync_all()).map_err(refused)?;
+        File::open(parent).and_then(|directory| directory.sync_all()).map_err(at(path))?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use parquet::{
     arrow::ArrowWriter, basic::Compression, errors::ParquetError, file::properties::WriterProperties,
 };
 
-use super::{publish, unfinished};
+use super::{at, publish, unfinished};
 use crate::SinkError;
 
 /// Writes batches to a temporary name beside `path`; [`ParquetTable::finish`] gives the file its name.
@@ -30,8 +30,7 @@ impl ParquetTable {
     /// Starts a table with these columns that will be called `path`.
     pub fn create(path: &Path, schema: SchemaRef) -> Result<Self, SinkError> {
         let temporary = unfinished(path);
-        let file =
-            File::create(&temporary).map_err(|source| SinkError::Io { path: path.to_owned(), source })?;
+        let file = File::create(&temporary).map_err(at(path))?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_dictionary_enabled(true)

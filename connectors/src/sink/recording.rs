@@ -1,15 +1,15 @@
 //! A recording of a stream: what came in, partition by partition, so that it can be judged again.
 //!
-//! `recording.json` names the partitions; `NAME/rows-N.arrows` are Arrow IPC streams of the rows, long, with columns that say which record
-//! each came from; `NAME/bad.jsonl` has the records that could not be decoded; `journal.jsonl` the journal; `NAME/start` the
+//! `recording.json` names the partitions; `NAME/rows.arrows` has the rows, long, with columns that say which record each came from, as Arrow
+//! IPC streams one behind the other: a stream ends where the columns change, as they may at any batch; `NAME/bad.jsonl` has the records that could not be decoded; `journal.jsonl` the journal; `NAME/start` the
 //! checkpoint that the stream began with, if it had one. A recording that was cut off is read up to where it is whole.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs::{self, File, OpenOptions},
     io::{BufWriter, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arrow_array::{
@@ -22,6 +22,7 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
+use super::at;
 use crate::{
     BadRecord, LAYOUT_KEY, LAYOUT_WIDE, NOT_GIVEN, Polled, QUALITY, QUALITY_OF_KEY, SinkError, Span, TAG, TS,
     UTC, VALUE, store::dir::make_private,
@@ -30,7 +31,11 @@ use crate::{
 /// The file that makes a directory a recording.
 pub const MANIFEST: &str = "recording.json";
 /// Version of the form of a recording.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+/// The oldest form that is read: it began a file of its own, `rows-N.arrows`, where the columns changed.
+pub const OLDEST_VERSION: u32 = 1;
+/// The file of a partition's rows.
+pub const ROWS: &str = "rows.arrows";
 /// Column of the record's offset.
 pub const OFFSET: &str = "offset";
 /// Column of the row's place in its record.
@@ -41,7 +46,7 @@ pub const RECORD_TS: &str = "record_ts";
 /// What `recording.json` holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`VERSION`].
+    /// From [`OLDEST_VERSION`] to [`VERSION`].
     pub version: u32,
     /// Topic and partition of each partition, by number.
     pub partitions: Vec<(String, i32)>,
@@ -59,7 +64,6 @@ pub struct Recorder {
     dir: PathBuf,
     partitions: Vec<(String, i32)>,
     rows: BTreeMap<u32, Rows>,
-    files: BTreeMap<u32, usize>,
     bad: BTreeMap<u32, BufWriter<File>>,
     journal: File,
 }
@@ -67,6 +71,19 @@ pub struct Recorder {
 struct Rows {
     schema: SchemaRef,
     writer: StreamWriter<BufWriter<File>>,
+}
+
+impl Rows {
+    /// Begins a stream where the file is.
+    fn begin(file: BufWriter<File>, schema: SchemaRef, path: &Path) -> Result<Self, SinkError> {
+        let writer = StreamWriter::try_new(file, &schema).map_err(|e| encode(path, &e))?;
+        Ok(Rows { schema, writer })
+    }
+
+    /// Ends the stream; another may follow.
+    fn end(self, path: &Path) -> Result<BufWriter<File>, SinkError> {
+        self.writer.into_inner().map_err(|e| encode(path, &e))
+    }
 }
 
 impl std::fmt::Debug for Rows {
@@ -106,7 +123,6 @@ impl Recorder {
             dir: dir.into(),
             partitions: partitions.to_vec(),
             rows: BTreeMap::new(),
-            files: BTreeMap::new(),
             bad: BTreeMap::new(),
             journal,
         })
@@ -121,19 +137,17 @@ impl Recorder {
         let dir = directory(&self.dir, partition);
         if polled.batch.num_rows() > 0 {
             let batch = long(&polled.batch, &polled.spans).map_err(|e| encode(&dir, &e))?;
-            let same = self.rows.get(&polled.partition).is_some_and(|rows| rows.schema == batch.schema());
-            if !same {
-                self.close(polled.partition, &dir)?;
-                let n = self.files.entry(polled.partition).or_default();
-                let path = dir.join(format!("rows-{n:06}.arrows"));
-                *n += 1;
-                let file = BufWriter::new(File::create_new(&path).map_err(at(&path))?);
-                let writer = StreamWriter::try_new(file, &batch.schema()).map_err(|e| encode(&path, &e))?;
-                self.rows.insert(polled.partition, Rows { schema: batch.schema(), writer });
-            }
-            if let Some(rows) = self.rows.get_mut(&polled.partition) {
-                rows.writer.write(&batch).map_err(|e| encode(&dir, &e))?;
-            }
+            let path = dir.join(ROWS);
+            let mut rows = match self.rows.remove(&polled.partition) {
+                Some(rows) if rows.schema == batch.schema() => rows,
+                Some(rows) => Rows::begin(rows.end(&path)?, batch.schema(), &path)?,
+                None => {
+                    let file = File::create_new(&path).map_err(at(&path))?;
+                    Rows::begin(BufWriter::new(file), batch.schema(), &path)?
+                }
+            };
+            rows.writer.write(&batch).map_err(|e| encode(&path, &e))?;
+            self.rows.insert(polled.partition, rows);
         }
         if !polled.bad.is_empty() {
             let path = dir.join("bad.jsonl");
@@ -165,21 +179,15 @@ impl Recorder {
     /// # Errors
     /// They can't be written.
     pub fn finish(mut self) -> Result<(), SinkError> {
-        for number in 0..self.partitions.len() as u32 {
-            let dir = directory(&self.dir, &self.partitions[number as usize]);
-            self.close(number, &dir)?;
+        for (number, rows) in std::mem::take(&mut self.rows) {
+            let path = directory(&self.dir, &self.partitions[number as usize]).join(ROWS);
+            rows.end(&path)?.flush().map_err(at(&path))?;
         }
         for (number, mut file) in std::mem::take(&mut self.bad) {
             let path = directory(&self.dir, &self.partitions[number as usize]).join("bad.jsonl");
             file.flush().map_err(at(&path))?;
         }
         Ok(())
-    }
-
-    fn close(&mut self, partition: u32, dir: &Path) -> Result<(), SinkError> {
-        let Some(mut rows) = self.rows.remove(&partition) else { return Ok(()) };
-        rows.writer.finish().map_err(|e| encode(dir, &e))?;
-        rows.writer.flush().map_err(|e| encode(dir, &e))
     }
 }
 
@@ -225,8 +233,7 @@ impl Bad {
             offset: self.offset,
             index: self.index,
             before_row: 0,
-            // Codes are words of the program; the few there are live as long as it.
-            code: Box::leak(self.code.into_boxed_str()),
+            code: known(&self.code),
             reason: self.reason,
             raw: unhex(&self.raw)?,
             origin: self.origin,
@@ -238,6 +245,17 @@ impl Bad {
             rows: self.rows,
         })
     }
+}
+
+/// The one copy of a code. Codes are words of the program; the few there are live as long as it.
+fn known(code: &str) -> &'static str {
+    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.get(code).copied().unwrap_or_else(|| {
+        let code = Box::leak(code.into());
+        known.insert(code);
+        code
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -338,11 +356,6 @@ fn word(array: &ArrayRef, row: usize) -> Option<String> {
     Some(words.values().as_string_opt::<i32>()?.value(code).into())
 }
 
-fn at(path: &Path) -> impl Fn(std::io::Error) -> SinkError {
-    let path = path.to_owned();
-    move |source| SinkError::Io { path: path.clone(), source }
-}
-
 fn encode(path: &Path, error: &dyn std::fmt::Display) -> SinkError {
     SinkError::Encode { path: path.into(), reason: error.to_string() }
 }
@@ -420,7 +433,7 @@ mod tests {
             recorder.write(&polled(batch, vec![span(1, offset)])).unwrap();
         }
         recorder.finish().unwrap();
-        let path = dir.path().join("t-0/rows-000000.arrows");
+        let path = dir.path().join("t-0/rows.arrows");
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() - 60]).unwrap();
         let mut source = RecordingSource::open(dir.path(), 100).unwrap();
@@ -430,6 +443,124 @@ mod tests {
         }
         assert_eq!(offsets, [0, 1]);
         assert_eq!(source.cut_off().len(), 1);
+    }
+
+    /// One row at an offset; the odd ones have a quality, those of every seventh a number.
+    fn row(offset: i64) -> Polled {
+        let mut columns: Vec<(&str, ArrayRef)> = vec![
+            (TS, Arc::new(TimestampNanosecondArray::from(vec![offset]).with_timezone(UTC))),
+            (TAG, Arc::new(StringArray::from(vec!["x"]))),
+            (VALUE, Arc::new(Float64Array::from(vec![offset as f64]))),
+        ];
+        if offset % 2 == 1 {
+            columns.push((QUALITY, Arc::new(StringArray::from(vec!["bad"]))));
+        } else if offset % 7 == 0 {
+            columns.push((QUALITY, Arc::new(UInt32Array::from(vec![7]))));
+        }
+        polled(RecordBatch::try_from_iter(columns).unwrap(), vec![span(1, offset)])
+    }
+
+    /// Offsets and batches of a recording's only partition, and how many files were cut off.
+    fn read(dir: &Path) -> (Vec<i64>, Vec<RecordBatch>, usize) {
+        let mut source = RecordingSource::open(dir, 100).unwrap();
+        let (mut offsets, mut batches) = (Vec::new(), Vec::new());
+        while let Some(read) = source.poll(Duration::MAX).unwrap() {
+            offsets.extend(read.spans.iter().map(|s| s.offset));
+            batches.push(read.batch);
+        }
+        (offsets, batches, source.cut_off().len())
+    }
+
+    /// Given a source whose columns change with every batch, then its recording is one file a partition, and is read as it was
+    /// written, up to where it is whole.
+    #[test]
+    fn columns_that_change_with_every_batch_make_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::create(dir.path(), &[("t".into(), 0)], |_| None).unwrap();
+        for offset in 0..300 {
+            recorder.write(&row(offset)).unwrap();
+        }
+        recorder.finish().unwrap();
+        assert_eq!(fs::read_dir(dir.path().join("t-0")).unwrap().count(), 1);
+        let (offsets, batches, cut_off) = read(dir.path());
+        assert_eq!((offsets, cut_off), ((0..300).collect(), 0));
+        for (offset, batch) in (0..).zip(&batches) {
+            assert_eq!(batch.columns(), row(offset).batch.columns(), "{offset}");
+        }
+        let path = dir.path().join("t-0").join(ROWS);
+        let bytes = fs::read(&path).unwrap();
+        for kept in [bytes.len() - 100, bytes.len() / 2 - 100] {
+            fs::write(&path, &bytes[..kept]).unwrap();
+            let (offsets, _, cut_off) = read(dir.path());
+            let whole = 300 * kept as i64 / bytes.len() as i64;
+            assert!(offsets.len().abs_diff(whole as usize) < 5, "{} of {whole}", offsets.len());
+            assert_eq!((offsets.clone(), cut_off), ((0..offsets.len() as i64).collect(), 1));
+        }
+    }
+
+    /// Given many more records that could not be decoded than rows, then no more of them are polled at a time than rows are, and all come
+    /// in order and before the rows behind them; codes are kept once.
+    #[test]
+    fn many_records_that_could_not_be_decoded_come_a_few_at_a_time() {
+        let bad = |offset: i64| BadRecord {
+            partition: 0,
+            offset,
+            index: None,
+            before_row: 0,
+            code: "json_syntax",
+            reason: "no".into(),
+            raw: b"\xff{".to_vec(),
+            origin: "t".into(),
+            key: None,
+            headers: Vec::new(),
+            rows: 1,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::create(dir.path(), &[("t".into(), 0)], |_| None).unwrap();
+        for first in (0..200).step_by(50) {
+            let mut polled = row(first + 25);
+            polled.bad = (first..first + 50).filter(|offset| *offset != first + 25).map(bad).collect();
+            recorder.write(&polled).unwrap();
+        }
+        recorder.finish().unwrap();
+        let mut source = RecordingSource::open(dir.path(), 10).unwrap();
+        let (mut all, mut rows, mut codes) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(polled) = source.poll(Duration::MAX).unwrap() {
+            assert!(polled.bad.len() <= 10, "{} at a time", polled.bad.len());
+            all.extend(polled.bad.iter().map(|b| b.offset));
+            codes.extend(polled.bad.iter().map(|b| b.code.as_ptr()));
+            for span in &polled.spans {
+                let before = all.iter().filter(|offset| **offset < span.offset).count() as i64;
+                assert_eq!(before, span.offset - rows.len() as i64, "before {}", span.offset);
+                rows.push(span.offset);
+            }
+        }
+        assert_eq!(rows, [25, 75, 125, 175]);
+        assert!(all.iter().copied().eq((0..200).filter(|offset| offset % 50 != 25)), "{all:?}");
+        codes.dedup();
+        assert_eq!(codes.len(), 1);
+    }
+
+    /// Given a recording of the form before, with a file wherever the columns changed, then it is read whole.
+    #[test]
+    fn a_recording_in_several_files_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t-0");
+        for n in 0..3 {
+            let part = tempfile::tempdir().unwrap();
+            let mut recorder = Recorder::create(part.path(), &[("t".into(), 0)], |_| None).unwrap();
+            recorder.write(&row(n)).unwrap();
+            recorder.finish().unwrap();
+            fs::create_dir_all(&path).unwrap();
+            fs::copy(part.path().join("t-0").join(ROWS), path.join(format!("rows-{n:06}.arrows"))).unwrap();
+        }
+        let manifest = |version| Manifest { version, partitions: vec![("t".into(), 0)] };
+        let write =
+            |version| fs::write(dir.path().join(MANIFEST), serde_json::to_vec(&manifest(version)).unwrap());
+        write(OLDEST_VERSION).unwrap();
+        assert_eq!(read(dir.path()).0, [0, 1, 2]);
+        write(VERSION + 1).unwrap();
+        assert!(RecordingSource::open(dir.path(), 100).is_err());
     }
 
     /// Given a directory that is not there, when a recording is begun in it, then others can't read it.

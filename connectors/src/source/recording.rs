@@ -4,8 +4,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader},
-    iter::Peekable,
+    io::{BufRead, BufReader, Lines, Seek, SeekFrom},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,7 +19,9 @@ use arrow_ipc::reader::StreamReader;
 use crate::{
     BadRecord, Polled, Source, SourceError, Span,
     decode::rows::empty_batch,
-    sink::recording::{Bad, INDEX, MANIFEST, Manifest, OFFSET, RECORD_TS, VERSION, directory},
+    sink::recording::{
+        Bad, INDEX, MANIFEST, Manifest, OFFSET, OLDEST_VERSION, RECORD_TS, ROWS, VERSION, directory,
+    },
 };
 
 /// A recording that is read.
@@ -35,9 +36,15 @@ pub struct RecordingSource {
 
 struct Partition {
     files: std::vec::IntoIter<PathBuf>,
-    reader: Option<StreamReader<BufReader<File>>>,
-    bad: Peekable<std::vec::IntoIter<BadRecord>>,
+    reader: Option<Rows>,
+    bad: BadRecords,
     rest: Option<RecordBatch>,
+}
+
+/// A file of rows and the stream in it that is read.
+struct Rows {
+    path: PathBuf,
+    stream: StreamReader<BufReader<File>>,
 }
 
 impl RecordingSource {
@@ -47,7 +54,7 @@ impl RecordingSource {
         path.join(MANIFEST).is_file()
     }
 
-    /// Opens a recording. Batches have at most `batch_rows` rows.
+    /// Opens a recording. What is polled at a time has at most `batch_rows` rows, and as many records that could not be decoded.
     ///
     /// # Errors
     /// It can't be read, or is of another version.
@@ -59,8 +66,11 @@ impl RecordingSource {
         let path = dir.join(MANIFEST);
         let text = fs::read(&path).map_err(at(&path))?;
         let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| broken(&path, &e))?;
-        if manifest.version != VERSION {
-            let reason = format!("its version is {}, this program reads {VERSION}", manifest.version);
+        if !(OLDEST_VERSION..=VERSION).contains(&manifest.version) {
+            let reason = format!(
+                "its version is {}, this program reads {OLDEST_VERSION} to {VERSION}",
+                manifest.version
+            );
             return Err(broken(&path, &reason));
         }
         let partitions = manifest.partitions;
@@ -106,18 +116,29 @@ impl RecordingSource {
             return Ok(Some(rest));
         }
         loop {
-            if let Some(reader) = &mut open.reader {
-                match reader.next() {
-                    Some(Ok(batch)) => return Ok(Some(batch)),
-                    None => {}
-                    Some(Err(error)) => self.cut_off.push(error.to_string()),
+            let (path, file) = match open.reader.take() {
+                Some(mut rows) => match rows.stream.next() {
+                    Some(Ok(batch)) => {
+                        open.reader = Some(rows);
+                        return Ok(Some(batch));
+                    }
+                    Some(Err(error)) => {
+                        self.cut_off.push(format!("{}: {error}", rows.path.display()));
+                        continue;
+                    }
+                    None => match rows.behind()? {
+                        Some(next) => next,
+                        None => continue,
+                    },
+                },
+                None => {
+                    let Some(path) = open.files.next() else { return Ok(None) };
+                    let file = BufReader::new(File::open(&path).map_err(at(&path))?);
+                    (path, file)
                 }
-                open.reader = None;
-            }
-            let Some(path) = open.files.next() else { return Ok(None) };
-            let file = BufReader::new(File::open(&path).map_err(at(&path))?);
+            };
             match StreamReader::try_new(file, None) {
-                Ok(reader) => open.reader = Some(reader),
+                Ok(stream) => open.reader = Some(Rows { path, stream }),
                 Err(error) => self.cut_off.push(format!("{}: {error}", path.display())),
             }
         }
@@ -134,22 +155,27 @@ impl Source for RecordingSource {
             }
             let next = self.next_batch()?;
             let Some(open) = &mut self.open else { return Ok(None) };
-            let Some(mut batch) = next else {
-                let bad: Vec<BadRecord> = open.bad.by_ref().collect();
-                (self.open, self.at) = (None, self.at + 1);
+            let Some(whole) = next else {
+                let bad = open.bad.until(i64::MAX, self.batch_rows)?;
                 if bad.is_empty() {
+                    (self.open, self.at) = (None, self.at + 1);
                     continue;
                 }
                 return Ok(Some(Polled { partition, batch: empty_batch(), spans: Vec::new(), bad }));
             };
-            if batch.num_rows() > self.batch_rows {
-                open.rest = Some(batch.slice(self.batch_rows, batch.num_rows() - self.batch_rows));
-                batch = batch.slice(0, self.batch_rows);
-            }
-            let (batch, spans) = self.split(&batch)?;
+            let rows = whole.num_rows().min(self.batch_rows);
+            let (batch, spans) = self.split(&whole.slice(0, rows))?;
             let Some(open) = &mut self.open else { return Ok(None) };
             let last = spans.last().map_or(i64::MIN, |s| s.offset);
-            let bad = std::iter::from_fn(|| open.bad.next_if(|b| b.offset <= last)).collect();
+            let bad = open.bad.until(last, self.batch_rows)?;
+            if bad.len() == self.batch_rows {
+                // There may be more of them than should be in memory at a time: the rows wait.
+                open.rest = Some(whole);
+                return Ok(Some(Polled { partition, batch: empty_batch(), spans: Vec::new(), bad }));
+            }
+            if rows < whole.num_rows() {
+                open.rest = Some(whole.slice(rows, whole.num_rows() - rows));
+            }
             return Ok(Some(Polled { partition, batch, spans, bad }));
         }
     }
@@ -188,29 +214,77 @@ impl RecordingSource {
     }
 }
 
+impl Rows {
+    /// The file behind the end of this stream; none if nothing follows.
+    fn behind(mut self) -> Result<Option<(PathBuf, BufReader<File>)>, SourceError> {
+        let place = self.stream.get_mut().stream_position();
+        let file = self.stream.get_ref().get_ref().try_clone();
+        let next = place.and_then(|place| {
+            let mut file = BufReader::new(file?);
+            file.seek(SeekFrom::Start(place))?;
+            Ok((!file.fill_buf()?.is_empty()).then_some(file))
+        });
+        Ok(next.map_err(at(&self.path))?.map(|file| (self.path, file)))
+    }
+}
+
 impl Partition {
     fn open(dir: &Path, partition: u32) -> Result<Self, SourceError> {
         let mut files = Vec::new();
         for entry in fs::read_dir(dir).map_err(at(dir))? {
             let path = entry.map_err(at(dir))?.path();
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            if name.starts_with("rows-") && name.ends_with(".arrows") {
+            if name == ROWS || name.starts_with("rows-") && name.ends_with(".arrows") {
                 files.push(path);
             }
         }
         files.sort();
-        let path = dir.join("bad.jsonl");
-        let mut bad = Vec::new();
-        if path.is_file() {
-            let file = BufReader::new(File::open(&path).map_err(at(&path))?);
-            for line in file.lines() {
-                let line = line.map_err(at(&path))?;
-                let record = serde_json::from_str::<Bad>(&line).ok().and_then(|bad| bad.record(partition));
-                // Only a last line can be torn, and then nobody missed it.
-                bad.extend(record);
+        let bad = BadRecords::open(dir.join("bad.jsonl"), partition)?;
+        Ok(Partition { files: files.into_iter(), reader: None, bad, rest: None })
+    }
+}
+
+/// The records of a partition that could not be decoded, read as they are wanted.
+struct BadRecords {
+    path: PathBuf,
+    partition: u32,
+    lines: Option<Lines<BufReader<File>>>,
+    next: Option<BadRecord>,
+}
+
+impl BadRecords {
+    /// Opens them; a partition may have none.
+    fn open(path: PathBuf, partition: u32) -> Result<Self, SourceError> {
+        let lines = match File::open(&path) {
+            Ok(file) => Some(BufReader::new(file).lines()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(at(&path)(error)),
+        };
+        Ok(BadRecords { path, partition, lines, next: None })
+    }
+
+    /// The next ones up to an offset, at most so many.
+    fn until(&mut self, last: i64, most: usize) -> Result<Vec<BadRecord>, SourceError> {
+        let mut found = Vec::new();
+        while found.len() < most {
+            let next = match self.next.take() {
+                Some(next) => next,
+                None => {
+                    let Some(line) = self.lines.as_mut().and_then(Iterator::next) else { break };
+                    let line = line.map_err(at(&self.path))?;
+                    let bad = serde_json::from_str::<Bad>(&line).ok();
+                    // Only a last line can be torn, and then nobody missed it.
+                    let Some(next) = bad.and_then(|bad| bad.record(self.partition)) else { continue };
+                    next
+                }
+            };
+            if next.offset > last {
+                self.next = Some(next);
+                break;
             }
+            found.push(next);
         }
-        Ok(Partition { files: files.into_iter(), reader: None, bad: bad.into_iter().peekable(), rest: None })
+        Ok(found)
     }
 }
 

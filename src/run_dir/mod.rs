@@ -2,20 +2,18 @@
 
 use crate::cmd::CommandError;
 use crate::wiring::DeadCodes;
-use arrow_array::builder::{
-    Float64Builder, StringDictionaryBuilder, TimestampNanosecondBuilder, UInt8Builder, UInt32Builder,
-};
-use arrow_array::types::Int32Type;
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use connectors::sink::jsonl::JsonlWriter;
-use connectors::sink::parquet::ParquetTable;
-use engine::{Counters, Event, FlagCounts, Pipeline, ServedValue, Transition, VerdictRow, What};
+use engine::{Counters, Event, FlagCounts, Pipeline, Transition, What};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
+
+mod in_order;
+mod sorted;
+mod tables;
+
+pub use in_order::InOrder;
+pub use sorted::SortLimits;
 
 /// Everything that a run leaves behind. The summary stands first: it goes first, and comes last.
 const FILES: [&str; 7] = [
@@ -36,10 +34,6 @@ const FILES: [&str; 7] = [
 /// # Errors
 /// When something else is in the directory, when one of `inputs` is in it, or when the system refuses.
 pub fn claim(dir: &Path, inputs: &[&Path]) -> Result<bool, CommandError> {
-    let refused = |path: &Path| {
-        let path = path.to_owned();
-        move |source| CommandError::Io { path, source }
-    };
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -55,7 +49,7 @@ pub fn claim(dir: &Path, inputs: &[&Path]) -> Result<bool, CommandError> {
     if names.is_empty() {
         return Ok(false);
     }
-    let strange = names.iter().find(|name| !FILES.contains(&name.trim_end_matches(".partial")));
+    let strange = names.iter().find(|name| !FILES.iter().any(|file| belongs(name, file)));
     if let Some(strange) = strange.filter(|_| !is_summary(&dir.join(FILES[0]))) {
         return Err(CommandError::Usage(format!(
             "{} is not empty and not a run directory (`{strange}` is in it): name another one",
@@ -70,11 +64,23 @@ pub fn claim(dir: &Path, inputs: &[&Path]) -> Result<bool, CommandError> {
             dir.display()
         )));
     }
-    let old = FILES.iter().flat_map(|name| [(*name).to_owned(), format!("{name}.partial")]);
-    for path in old.filter(|name| names.contains(name)).map(|name| dir.join(name)) {
+    let old = FILES.iter().flat_map(|file| names.iter().filter(move |name| belongs(name, file)));
+    for path in old.map(|name| dir.join(name)) {
         std::fs::remove_file(&path).map_err(refused(&path))?;
     }
     Ok(true)
+}
+
+fn refused(path: &Path) -> impl Fn(std::io::Error) -> CommandError {
+    let path = path.to_owned();
+    move |source| CommandError::Io { path: path.clone(), source }
+}
+
+/// Whether a name is that of an output, or of what an output was while it was made.
+fn belongs(name: &str, file: &str) -> bool {
+    let Some(rest) = name.strip_prefix(file) else { return false };
+    let level = rest.strip_prefix(sorted::SORTING);
+    rest.is_empty() || rest == ".partial" || level.is_some_and(|n| n.parse::<usize>().is_ok())
 }
 
 /// Whether it is a run's summary.
@@ -259,170 +265,4 @@ impl std::fmt::Display for Summary {
 /// A number and what it counts: `1 rule`, `2 rules`.
 pub fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
-}
-
-/// Writes one JSON value a line and finishes the file.
-///
-/// # Errors
-/// When it can't be written.
-pub fn write_lines<T: Serialize>(path: &Path, rows: &[T]) -> Result<(), CommandError> {
-    let mut writer = JsonlWriter::create(path)?;
-    for row in rows {
-        writer.write(row)?;
-    }
-    writer.finish()?;
-    Ok(())
-}
-
-/// Rows in a batch of a table.
-const BATCH: usize = 65_536;
-
-fn time() -> DataType {
-    DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
-}
-
-fn word() -> DataType {
-    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-}
-
-fn schema(fields: &[(&str, DataType, bool)]) -> SchemaRef {
-    Arc::new(Schema::new(
-        fields.iter().map(|(n, t, null)| Field::new(*n, t.clone(), *null)).collect::<Vec<_>>(),
-    ))
-}
-
-/// The place of each name among all of them in their order; equal names share one.
-fn ranks<S: AsRef<str>>(names: &[S]) -> Vec<u32> {
-    let mut order: Vec<usize> = (0..names.len()).collect();
-    order.sort_unstable_by_key(|i| names[*i].as_ref());
-    let (mut ranks, mut rank) = (vec![0; names.len()], 0);
-    for pair in order.windows(2) {
-        rank += u32::from(names[pair[0]].as_ref() != names[pair[1]].as_ref());
-        ranks[pair[1]] = rank;
-    }
-    ranks
-}
-
-/// Writes `verdicts.parquet`, sorted by time, tag and rule. `tags` are names by number, `rules` the ids of
-/// rules, then groups.
-///
-/// # Errors
-/// When it can't be written.
-pub fn write_verdicts(
-    path: &Path,
-    tags: &[String],
-    rules: &[&str],
-    rows: &mut [VerdictRow],
-) -> Result<(), CommandError> {
-    let (tag_at, rule_at) = (ranks(tags), ranks(rules));
-    rows.sort_unstable_by(|a, b| {
-        let key = |v: &VerdictRow| (v.ts, tag_at[v.tag as usize], rule_at[v.rule as usize], v.flag);
-        let value = |v: &VerdictRow| v.value.unwrap_or(f64::NAN);
-        key(a).cmp(&key(b)).then(a.score.total_cmp(&b.score)).then(value(a).total_cmp(&value(b)))
-    });
-    let schema = schema(&[
-        ("ts", time(), false),
-        ("tag", word(), false),
-        ("rule", word(), false),
-        ("flag", DataType::UInt8, false),
-        ("score", DataType::Float64, false),
-        ("value", DataType::Float64, true),
-    ]);
-    let mut table = ParquetTable::create(path, schema.clone())?;
-    for chunk in rows.chunks(BATCH) {
-        let mut ts = TimestampNanosecondBuilder::new().with_timezone("UTC");
-        let (mut tag, mut rule) =
-            (StringDictionaryBuilder::<Int32Type>::new(), StringDictionaryBuilder::<Int32Type>::new());
-        let (mut flag, mut score) = (UInt8Builder::new(), Float64Builder::new());
-        let mut value = Float64Builder::new();
-        for v in chunk {
-            ts.append_value(v.ts);
-            tag.append_value(&tags[v.tag as usize]);
-            rule.append_value(rules[v.rule as usize]);
-            flag.append_value(v.flag as u8);
-            score.append_value(v.score);
-            value.append_option(v.value);
-        }
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(ts.finish()),
-            Arc::new(tag.finish()),
-            Arc::new(rule.finish()),
-            Arc::new(flag.finish()),
-            Arc::new(score.finish()),
-            Arc::new(value.finish()),
-        ];
-        table.write(&batch(path, schema.clone(), columns)?)?;
-    }
-    table.finish()?;
-    Ok(())
-}
-
-/// Writes `signals.parquet`, sorted by time, signal and number. `kinds` are those of each signal's fallbacks.
-///
-/// # Errors
-/// When it can't be written.
-pub fn write_signals(
-    path: &Path,
-    kinds: &[Vec<&'static str>],
-    signals: &[&str],
-    rows: &mut [ServedValue],
-) -> Result<(), CommandError> {
-    let signal_at = ranks(signals);
-    rows.sort_by_key(|v| (v.ts, signal_at[v.group as usize], v.n));
-    let schema = schema(&[
-        ("ts", time(), false),
-        ("signal", word(), false),
-        ("n", DataType::UInt32, false),
-        ("value", DataType::Float64, true),
-        ("source", word(), false),
-        ("lo", DataType::Float64, true),
-        ("hi", DataType::Float64, true),
-        ("coverage", DataType::Float64, true),
-        ("status", DataType::UInt32, false),
-        ("state", word(), false),
-        ("horizon_s", DataType::Float64, false),
-    ]);
-    let mut table = ParquetTable::create(path, schema.clone())?;
-    for chunk in rows.chunks(BATCH) {
-        let mut ts = TimestampNanosecondBuilder::new().with_timezone("UTC");
-        let words = StringDictionaryBuilder::<Int32Type>::new;
-        let (mut signal, mut source, mut state) = (words(), words(), words());
-        let (mut n, mut status) = (UInt32Builder::new(), UInt32Builder::new());
-        let mut numbers: [Float64Builder; 4] = Default::default();
-        let mut horizon = Float64Builder::new();
-        for v in chunk {
-            ts.append_value(v.ts);
-            signal.append_value(signals[v.group as usize]);
-            n.append_value(v.n);
-            source.append_value(v.source.name(&kinds[v.group as usize]));
-            status.append_value(v.status);
-            state.append_value(v.state.name());
-            horizon.append_value(v.horizon_ns as f64 / 1e9);
-            for (builder, x) in numbers.iter_mut().zip([v.value, v.lo, v.hi, v.coverage]) {
-                builder.append_option(x.is_finite().then_some(x));
-            }
-        }
-        let [mut value, mut lo, mut hi, mut coverage] = numbers;
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(ts.finish()),
-            Arc::new(signal.finish()),
-            Arc::new(n.finish()),
-            Arc::new(value.finish()),
-            Arc::new(source.finish()),
-            Arc::new(lo.finish()),
-            Arc::new(hi.finish()),
-            Arc::new(coverage.finish()),
-            Arc::new(status.finish()),
-            Arc::new(state.finish()),
-            Arc::new(horizon.finish()),
-        ];
-        table.write(&batch(path, schema.clone(), columns)?)?;
-    }
-    table.finish()?;
-    Ok(())
-}
-
-fn batch(path: &Path, schema: SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch, CommandError> {
-    RecordBatch::try_new(schema, columns)
-        .map_err(|e| connectors::SinkError::Encode { path: path.into(), reason: e.to_string() }.into())
 }
