@@ -72,6 +72,7 @@ fn detectors(c: &mut Criterion) {
         "detect.gap = { max = \"30s\" }",
         "detect.ewma = { alpha = 0.01, suspect = 6.0 }",
         "detect.zscore = { window = 600, suspect = 6.0 }",
+        "detect.auto = {}",
     ];
     for text in texts {
         let one: One = toml::from_str(text).expect("the parameters are right");

@@ -3,6 +3,8 @@
 //! - [`Plant`]: several channels of one physical quantity plus four related tags, hard enough that a voter which
 //!   has only ever seen clean steps fails on it. Used by tests, benchmarks and drills.
 //! - [`demo_plant`]: twenty tags at one sample a second with a repeating script of labelled faults, for a first look.
+//! - [`signal`]: families of single signals with labelled events, for judging detectors of one tag; [`Noise`]: rows in
+//!   which nothing happens, for counting their false alarms.
 //!
 //! Equal seeds give equal bytes on every machine: the generator is a counter hash of our own, transcendental
 //! functions come from `libm`, and no sum is reassociated. Faults draw from streams of their own, so a faulty and a
@@ -12,12 +14,16 @@
 //! [`Row`] or [`Tick`].
 
 mod demo;
+mod family;
 mod fault;
+mod noise;
 mod plant;
 mod rng;
 
 pub use demo::{DEMO_SCRIPT_TICKS, DEMO_TAGS, DemoFault, DemoLabel, DemoPlant, DemoTag, Row, demo_plant};
+pub use family::{CLEAN_ROWS, Family, SIGNAL_ROWS, Signal, signal};
 pub use fault::{Fault, FaultKind, Label};
+pub use noise::Noise;
 pub use plant::{DAY_TICKS, PEERS, Plant, TICK_NS, Tick};
 pub use rng::Rng;
 

@@ -22,6 +22,6 @@ pub mod vote;
 pub use detect::{Columns, DetectRaw, Detector, Freeze, KINDS, Plain, Stage, TagCommand, Visitor, visit};
 
 pub use forecast::{AnyForecast, Forecast, ForecastRaw};
-pub use params::{Finite, Limits, ParamError, Positive, Span};
+pub use params::{FalseAlarms, Finite, Limits, ParamError, Positive, Span};
 pub use sample::{Evidence, Flag, Samples, Verdicts};
 pub use vote::{AnyVoter, Estimate, MAX_MEMBERS, MemberSample, Outcome, Panel, Vote, VoteRaw, Voter};

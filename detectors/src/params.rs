@@ -95,6 +95,12 @@ pub enum ParamError {
         /// What was written.
         got: String,
     },
+    /// Text that is not a rate of alarms.
+    #[error("expected a rate such as \"1/1000 rows\", \"1/week\" or \"2/12h\", got \"{got}\"")]
+    NotFalseAlarms {
+        /// What was written.
+        got: String,
+    },
     /// A catalogue cell that is needed and is absent, empty or not a number.
     #[error("tag \"{tag}\" has no number in column \"{column}\"")]
     NoCell {
@@ -384,6 +390,74 @@ impl JsonSchema for Span {
     }
 }
 
+/// Alarms that may be raised on normal data, a row or in time: `"1/1000 rows"`, `"1/week"`, `"2/3d"`, or a number a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FalseAlarms {
+    /// Alarms a row.
+    PerRow(f64),
+    /// Alarms a nanosecond; the rows in it follow from the steps of the tag.
+    PerNs(f64),
+}
+
+impl FromStr for FalseAlarms {
+    type Err = ParamError;
+    fn from_str(text: &str) -> Result<Self, ParamError> {
+        parse_false_alarms(text).ok_or_else(|| ParamError::NotFalseAlarms { got: text.to_owned() })
+    }
+}
+
+fn parse_false_alarms(text: &str) -> Option<FalseAlarms> {
+    let (alarms, per) = text.split_once('/')?;
+    let alarms: u32 = alarms.trim().parse().ok().filter(|n| *n > 0)?;
+    let per = per.trim();
+    if let Some(rows) = per.strip_suffix("rows").or_else(|| per.strip_suffix("row")) {
+        let rows = if rows.trim().is_empty() { 1 } else { rows.trim().parse::<u32>().ok()? };
+        return (rows > 0).then(|| FalseAlarms::PerRow(f64::from(alarms) / f64::from(rows)));
+    }
+    let named =
+        [("minute", "1m"), ("hour", "1h"), ("day", "1d"), ("week", "1w"), ("month", "30d"), ("year", "365d")];
+    let span = named.iter().find(|(name, _)| *name == per).map_or(per, |(_, span)| span);
+    let ns = parse_span(span).filter(|ns| *ns > 0)?;
+    Some(FalseAlarms::PerNs(f64::from(alarms) / ns as f64))
+}
+
+impl<'de> Deserialize<'de> for FalseAlarms {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(
+            untagged,
+            expecting = "expected a number of alarms a row, or a rate such as \"1/1000 rows\" or \"1/week\""
+        )]
+        enum Written {
+            PerRow(f64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::PerRow(far) => {
+                Positive::try_from(far).map(|far| FalseAlarms::PerRow(far.get())).map_err(de::Error::custom)
+            }
+            Written::Text(text) => text.parse().map_err(de::Error::custom),
+        }
+    }
+}
+
+impl JsonSchema for FalseAlarms {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "FalseAlarms".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "number", "exclusiveMinimum": 0 },
+                { "type": "string", "examples": ["1/1000 rows", "1/week", "2/12h"] },
+            ]
+        })
+    }
+}
+
 /// Gives a raw parameter type that derives with `#[serde(remote = "Self")]` a `Deserialize` that also calls `validate`.
 macro_rules! checked_at_parse {
     ($raw:ty) => {
@@ -428,6 +502,29 @@ mod tests {
         }
         let error = serde_json::from_str::<Span>("\"5 parsecs\"").unwrap_err().to_string();
         assert!(error.contains("expected a duration such as"), "{error}");
+    }
+
+    /// Given rates of alarms by rows and by time, then each is its number; a rate of nothing is refused.
+    #[test]
+    fn rates_of_alarms_are_read() {
+        let read = |json: &str| serde_json::from_str::<FalseAlarms>(json).ok();
+        assert_eq!(read("0.001"), Some(FalseAlarms::PerRow(0.001)));
+        assert_eq!(read("\"1/1000 rows\""), Some(FalseAlarms::PerRow(0.001)));
+        assert_eq!(read("\"2/ 1000rows\""), Some(FalseAlarms::PerRow(0.002)));
+        assert_eq!(read("\"1/week\""), Some(FalseAlarms::PerNs(1.0 / 604_800e9)));
+        assert_eq!(read("\"3/12h\""), Some(FalseAlarms::PerNs(3.0 / 43_200e9)));
+        for bad in [
+            "0",
+            "-1",
+            "\"0/week\"",
+            "\"1/fortnight\"",
+            "\"1/0 rows\"",
+            "\"1/0s\"",
+            "\"week\"",
+            "\"1.5/day\"",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
     }
 
     /// Given swapped or NaN limits, then they are refused, never sorted.

@@ -18,6 +18,9 @@ const WRITTEN: &[&str] = &[
     r#"{"zscore": {"window": 12, "suspect": 3, "fail": 6, "min_samples": 5}}"#,
     r#"{"zscore": {"window": 8, "fail": 2, "min_samples": 2, "freeze": "never", "min_deviation": 0.5}}"#,
     r#"{"zscore": {"window": "10s", "suspect": 3, "min_samples": 5, "freeze": "trusted", "max_samples": 9, "direction": "below"}}"#,
+    r#"{"auto": {"warm_up": 10, "scale": 16, "false_alarms": "1/10 rows"}}"#,
+    r#"{"auto": {"warm_up": 12, "scale": 40, "false_alarms": "1/minute", "freeze": "own", "direction": "above", "min_deviation": 0.5}}"#,
+    r#"{"auto": {"warm_up": 30, "scale": 20, "freeze": "trusted", "direction": "below"}}"#,
 ];
 
 struct NoColumns;

@@ -4,6 +4,7 @@ use crate::config::FileError;
 use crate::wiring::PortError;
 use clap::{Parser, Subcommand};
 
+pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod hold;
@@ -40,6 +41,8 @@ enum Command {
     Rebaseline(rebaseline::Args),
     /// Write a simulated plant with labelled faults, and a configuration for it.
     Simulate(simulate::Args),
+    /// Measure the detectors on labelled data.
+    Bench(bench::Args),
     /// Print the JSON Schema of the configuration file.
     Schema,
 }
@@ -138,6 +141,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Release(args) => release::run(&args),
         Command::Rebaseline(args) => rebaseline::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Schema => schema::run(),
     }
 }

@@ -202,17 +202,19 @@ fn commands() -> String {
     let mut cli = truegauge::cmd::Cli::command().term_width(100);
     cli.build();
     for command in cli.get_subcommands().filter(|c| c.get_name() != "help") {
-        let mut command = command.clone().term_width(100);
-        let help = command.render_long_help().to_string();
-        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
-        let _ = write!(
-            text,
-            "\n## `truegauge {}`\n\n```text\n{}\n```\n",
-            command.get_name(),
-            help.join("\n").trim_end()
-        );
+        help_of(command, &format!("truegauge {}", command.get_name()), &mut text);
     }
     text
+}
+
+/// The help of a command, then that of its own commands.
+fn help_of(command: &clap::Command, name: &str, text: &mut String) {
+    let help = command.clone().term_width(100).render_long_help().to_string();
+    let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+    let _ = write!(text, "\n## `{name}`\n\n```text\n{}\n```\n", help.join("\n").trim_end());
+    for own in command.get_subcommands().filter(|c| c.get_name() != "help") {
+        help_of(own, &format!("{name} {}", own.get_name()), text);
+    }
 }
 
 // ---- borders ---------------------------------------------------------------------------------------------------------

@@ -7,12 +7,14 @@ use crate::sample::{Flag, Samples, Verdicts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod auto;
 pub mod ewma;
 pub mod gap;
 pub mod range;
 pub mod rate;
 pub mod zscore;
 
+pub use auto::{Auto, AutoRaw};
 pub use ewma::{Ewma, EwmaRaw};
 pub use gap::{Gap, GapRaw};
 pub use range::{Range, RangeRaw};
@@ -258,6 +260,8 @@ detectors! {
     ewma: Ewma,
     /// Value far from the mean of a sliding window.
     zscore: ZScore,
+    /// Value surprising by what its tag has shown; nothing to choose.
+    auto: Auto,
 }
 
 /// Reads a cell that is needed.
@@ -318,6 +322,7 @@ pub(crate) mod tests {
             r#"{"gap": {"max": "30s"}}"#,
             r#"{"ewma": {"alpha": 0.01, "suspect": 4}}"#,
             r#"{"zscore": {"window": 600, "suspect": 4}}"#,
+            r#"{"auto": {}}"#,
         ];
         let kinds: Vec<&str> = written.map(|w| serde_json::from_str::<DetectRaw>(w).unwrap().kind()).to_vec();
         assert_eq!(kinds, KINDS);
