@@ -157,7 +157,7 @@ impl Default for Constants {
             prior: 2.0,
             day: 0.1,
             local: 0.03,
-            season: 0.5,
+            season: 0.6,
             spike: 0.33,
             rate_u: 1e-3,
             rate_b: 0.01,
@@ -167,17 +167,17 @@ impl Default for Constants {
             rest: 0.15,
             theta: 4.6,
             eta: 0.2,
-            deviation: 0.68,
+            deviation: 0.64,
             normal_prior: 11.0,
             deviation_clip: 2.0,
             heavy: 2.8,
             gate: 4.5,
             gate_heavy: 0.6,
-            ajar: 0.3,
+            ajar: 0.2,
             usual: 0.004,
             by_day: 0.6,
             rank: 0.045,
-            further: 1.2,
+            further: 1.35,
         }
     }
 }
@@ -186,7 +186,7 @@ impl Constants {
     /// Those of the laboratory's recipe, which knows no deviation.
     #[must_use]
     pub fn recipe() -> Self {
-        Constants { spike: 0.4, deviation: 0.0, ajar: 1.0, ..Constants::default() }
+        Constants { season: 0.5, spike: 0.4, deviation: 0.0, ajar: 1.0, ..Constants::default() }
     }
 
     /// Where the threshold begins for a stated rate, alarms a row; steering corrects it.

@@ -7,7 +7,7 @@ use crate::cmd::CommandError;
 use connectors::source::file::FilesConfig;
 use datasets::Rng;
 use detectors::DetectRaw;
-use detectors::detect::auto::{AutoRaw, Constants};
+use detectors::detect::auto::AutoRaw;
 use detectors::params::FalseAlarms;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -127,8 +127,32 @@ fn jittered(raw: &AutoRaw, by_probation: bool, factor: &mut dyn FnMut() -> f64) 
         *count = (*count as f64 * factor()).round() as usize;
     }
     c.q = 1.0 - (1.0 - c.q) * factor();
-    let Constants { prior, day, local, season, spike, rate_u, rate_b, clip, skip, age, rest, eta, .. } = c;
-    for constant in [prior, day, local, season, spike, rate_u, rate_b, clip, skip, age, rest, eta] {
+    let every = [
+        &mut c.prior,
+        &mut c.day,
+        &mut c.local,
+        &mut c.season,
+        &mut c.spike,
+        &mut c.rate_u,
+        &mut c.rate_b,
+        &mut c.clip,
+        &mut c.skip,
+        &mut c.age,
+        &mut c.rest,
+        &mut c.eta,
+        &mut c.deviation,
+        &mut c.normal_prior,
+        &mut c.deviation_clip,
+        &mut c.heavy,
+        &mut c.gate,
+        &mut c.gate_heavy,
+        &mut c.ajar,
+        &mut c.usual,
+        &mut c.by_day,
+        &mut c.rank,
+        &mut c.further,
+    ];
+    for constant in every {
         *constant *= factor();
     }
     c.theta += 0.3 * libm::log(factor()) / libm::log(1.0 + JITTER);
@@ -240,3 +264,55 @@ impl Report {
 /// How far constants are moved.
 const JITTER: f64 = 0.2;
 const JITTER_SEED: u64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Given a corpus whose clock steps back once, then there is a result for every row in its order, the rows that came late
+    /// have score 0, and the labelled burst is found.
+    #[test]
+    fn every_row_of_a_corpus_has_a_result() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let data = dir.path().join("data/real");
+        std::fs::create_dir_all(&data).expect("made");
+        std::fs::create_dir_all(dir.path().join("labels")).expect("made");
+        let (_, mut value) = datasets::Noise::Normal.rows(false, 1000, 5);
+        value[700] = 40.0;
+        let minute = |i: usize| if i < 850 { i } else { i - 60 };
+        let time = |m: usize| format!("2026-01-01 {:02}:{:02}:00", m / 60, m % 60);
+        let mut text = String::from("timestamp,value\n");
+        for (i, x) in value.iter().enumerate() {
+            let _ = writeln!(text, "{},{x}", time(minute(i)));
+        }
+        std::fs::write(data.join("one.csv"), &text).expect("written");
+        let labels = format!(r#"{{"real/one.csv": [["{}.000000", "{}"]]}}"#, time(690), time(720));
+        std::fs::write(dir.path().join("labels/combined_windows.json"), labels).expect("written");
+
+        let corpus = Corpus::read(dir.path()).expect("read");
+        assert_eq!((corpus.windows, &corpus.spans[0]), (1, &vec![(690, 720)]));
+        let scores = corpus.judge(|rows| tuned(&AutoRaw::default(), true, rows)).expect("judged");
+        assert!(scores[0][850..910].iter().all(|score| *score == 0.0));
+        assert!(scores[0][911..].iter().any(|score| *score > 0.0));
+        assert!(score(&corpus.points(&scores), 1, &PROFILES[0]).score > 80.0);
+        let out = dir.path().join("out");
+        corpus.write(dir.path(), &out, &scores).expect("written");
+        let written = std::fs::read_to_string(out.join("real/truegauge_one.csv")).expect("read");
+        assert_eq!(written.lines().count(), 1001);
+        for ((row, line), score) in text.lines().zip(written.lines()).skip(1).zip(&scores[0]) {
+            assert_eq!(line, format!("{row},{score},0"));
+        }
+    }
+
+    /// Given constants that are moved, then each moves by its factor, and a factor of one moves none.
+    #[test]
+    fn constants_are_moved_by_factors() {
+        let raw = AutoRaw::default();
+        assert_eq!(jittered(&raw, false, &mut || 1.0), raw);
+        let moved = jittered(&raw, false, &mut || 1.2);
+        let (was, is) = (&raw.constants, &moved.constants);
+        assert_eq!((is.book, moved.warm_up, moved.scale), (154, 240, 600));
+        assert!((is.q - 0.976).abs() < 1e-9 && (is.theta - was.theta - 0.3).abs() < 1e-9);
+        assert!((is.gate / was.gate - 1.2).abs() < 1e-9 && (is.deviation / was.deviation - 1.2).abs() < 1e-9);
+    }
+}
