@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 const MAGIC: &[u8; 8] = b"TGAUGECP";
 /// Version of the format; another one is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const HEAD: usize = 8 + 4 + 8 + 32;
 
 /// What a checkpoint holds.

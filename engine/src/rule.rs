@@ -4,7 +4,7 @@
 
 use crate::alert::{self, LIFE_WORDS, Life, Terms};
 use crate::config::catalogue::Row;
-use crate::config::plan::RulePlan;
+use crate::config::plan::Plan;
 use crate::config::raw::Severity;
 use crate::config::select::matches;
 use crate::keyed::{Arena, Store};
@@ -12,7 +12,9 @@ use crate::output::{Explanation, FlagCounts, Outputs, Transition, VerdictRow, di
 use detectors::detect::{Columns, Detector, Stage, TagCommand, Visitor};
 use detectors::sample::{Evidence, Flag, Samples, Verdicts};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The samples of one tag in one batch.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +80,8 @@ pub(crate) trait Rule: Send {
     /// Takes over what a rule of the same name kept; `tags` gives the new number of each old tag, `firing` says how many of
     /// the alerts that it keeps fire.
     fn load(&mut self, saved: &Saved, tags: &[u32], firing: u64);
+    /// Digest of all that judges a tag.
+    fn digest_for(&self, name: &str) -> Cow<'_, str>;
     /// Whether it judges a tag.
     fn binds(&self, tag: u32) -> bool;
     /// Where its part of a record begins, and how many words of it are the detector's (with the window's handle).
@@ -92,6 +96,8 @@ pub(crate) struct Saved {
     pub(crate) id: String,
     /// Digest of all that judges: alerts outlive a restart only under the same one.
     pub(crate) digest: String,
+    /// The digests of tags whose alert began, where they differ: parameters from the catalogue.
+    pub(crate) digests: Vec<(u32, String)>,
     /// Digest of what shapes the detector's state.
     pub(crate) shape: String,
     pub(crate) severity: String,
@@ -119,6 +125,12 @@ impl Saved {
         self.alerts.then(|| bytemuck::pod_read_unaligned(bytemuck::cast_slice(&record[at..at + LIFE_WORDS])))
     }
 
+    /// Digest of all that judged a tag when its alert began.
+    pub(crate) fn digest_for(&self, tag: u32) -> &str {
+        let own = self.digests.binary_search_by_key(&tag, |(t, _)| *t).ok();
+        own.map_or(&self.digest, |at| &self.digests[at].1)
+    }
+
     pub(crate) fn why(&self, tag: u32) -> Option<Explanation> {
         self.why.iter().find(|(t, _)| *t == tag).map(|(_, why)| *why)
     }
@@ -132,7 +144,8 @@ struct Typed<D: Detector> {
     severity: Severity,
     patterns: Vec<String>,
     raw: D::Raw,
-    per_tag: bool,
+    /// The plan with its catalogue, where parameters come from there.
+    columns: Option<Arc<Plan>>,
     /// Whether the detector sets deadlines.
     deadlines: bool,
     terms: Option<Terms>,
@@ -155,12 +168,13 @@ struct Typed<D: Detector> {
 const NONE: u32 = u32::MAX;
 
 /// Makes the rule at run time; `offset` is where its part of a record begins and moves behind it.
-pub(crate) fn make(plan: &RulePlan, number: u32, offset: &mut usize) -> Box<dyn Rule> {
-    struct Make<'a>(&'a RulePlan, u32, &'a mut usize);
+pub(crate) fn make(all: &Arc<Plan>, number: u32, offset: &mut usize) -> Box<dyn Rule> {
+    struct Make<'a>(&'a Arc<Plan>, u32, &'a mut usize);
     impl Visitor for Make<'_> {
         type Out = Box<dyn Rule>;
         fn visit<D: Detector>(self, raw: &D::Raw) -> Box<dyn Rule> {
-            let Make(plan, number, offset) = self;
+            let Make(all, number, offset) = self;
+            let plan = &all.rules[number as usize];
             let state_words = size_of::<D::State>().div_ceil(8);
             let terms = plan.raw.alert.as_ref().map(Terms::new);
             let rule = Typed::<D> {
@@ -170,7 +184,7 @@ pub(crate) fn make(plan: &RulePlan, number: u32, offset: &mut usize) -> Box<dyn 
                 shape: digest(&["shape", D::KIND, &D::STATE_VERSION.to_string(), &plan.shape]),
                 severity: plan.raw.alert.as_ref().map_or(Severity::Info, |a| a.severity),
                 patterns: plan.raw.tags.clone(),
-                per_tag: D::needs_columns(raw),
+                columns: D::needs_columns(raw).then(|| all.clone()),
                 deadlines: false,
                 raw: raw.clone(),
                 terms,
@@ -189,7 +203,7 @@ pub(crate) fn make(plan: &RulePlan, number: u32, offset: &mut usize) -> Box<dyn 
             Box::new(rule)
         }
     }
-    detectors::detect::visit(&plan.raw.detect, Make(plan, number, offset))
+    detectors::detect::visit(&all.rules[number as usize].raw.detect, Make(all, number, offset))
 }
 
 impl<D: Detector> Typed<D> {
@@ -218,7 +232,8 @@ impl<D: Detector> Typed<D> {
             Transition::Firing => self.firing += 1,
             Transition::Resolved => self.firing -= 1,
         }
-        let rule = alert::Owner { rule: &self.id, digest: &self.digest, severity: self.severity.name() };
+        let digest = self.digest_for(name);
+        let rule = alert::Owner { rule: &self.id, digest: &digest, severity: self.severity.name() };
         out.events.push(alert::event(rule, name, change, why, None));
     }
 
@@ -364,7 +379,7 @@ impl<D: Detector> Rule for Typed<D> {
             self.bound.push(NONE);
             return;
         }
-        let own = self.per_tag || row.heartbeat_ns().is_some();
+        let own = self.columns.is_some() || row.heartbeat_ns().is_some();
         if let Some(shared) = self.shared.filter(|_| !own) {
             self.bound.push(shared);
             return;
@@ -520,6 +535,7 @@ impl<D: Detector> Rule for Typed<D> {
         Saved {
             id: self.id.clone(),
             digest: self.digest.clone(),
+            digests: Vec::new(),
             shape: self.shape.clone(),
             severity: self.severity.name().into(),
             offset: self.offset,
@@ -539,6 +555,11 @@ impl<D: Detector> Rule for Typed<D> {
             (self.counts, self.firing) = (saved.counts, firing);
             self.why = saved.why.iter().map(|(t, w)| (tags[*t as usize], *w)).collect();
         }
+    }
+
+    fn digest_for(&self, name: &str) -> Cow<'_, str> {
+        let of = |plan: &Arc<Plan>| Cow::Owned(plan.digest_for(self.number as usize, name));
+        self.columns.as_ref().map_or(Cow::Borrowed(&self.digest), of)
     }
 
     fn binds(&self, tag: u32) -> bool {

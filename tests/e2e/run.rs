@@ -162,8 +162,9 @@ fn only_bad_records_are_counted_and_handed_on() {
     assert_eq!(dead.iter().filter(|b| b.raw == BROKEN.as_bytes()).count(), 3);
 }
 
+/// Given a member of a group, when it is to read until the end or to record, then it is refused: both need all partitions.
 #[test]
-fn group_assignment_has_no_end() {
+fn a_member_of_a_group_has_neither_an_end_nor_a_recording() {
     let dir = tempfile::tempdir().expect("directory");
     let config = dir.path().join("c.toml");
     let kafka = "[source.kafka]\nbrokers = [\"localhost:1\"]\ntopics = [\"plant\"]\nassign = \"group\"\n";
@@ -171,12 +172,11 @@ fn group_assignment_has_no_end() {
     let (code, message) = live(&config, &[]).expect_err("refused");
     assert_eq!(code, 2);
     assert!(message.contains("--until-end needs assign"), "{message}");
-    let kafka = format!("{kafka}[run]\nstate_dir = \"state\"\n");
-    std::fs::write(&config, format!("{RULES}{kafka}")).expect("written");
-    let line = ["run", "-c", &text(&config)];
+    let recording = text(&dir.path().join("recording"));
+    let line = ["run", "-c", &text(&config), "--record", &recording];
     let cli = Cli::try_parse_from(line).expect("arguments");
     let refused = stream(&cli.args).map(drop).expect_err("refused").to_string();
-    assert!(refused.contains("does not follow it"), "{refused}");
+    assert!(refused.contains("--record needs assign"), "{refused}");
 }
 
 #[cfg(unix)]

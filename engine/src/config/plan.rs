@@ -371,6 +371,14 @@ impl Plan {
         Row { tag, numbers, heartbeat: heartbeat(&self.reporting, numbers, tag) }
     }
 
+    /// Digest of all that judges a tag by the rule at a position: its parameters as written, and the numbers that they take from the
+    /// catalogue for this tag.
+    pub(crate) fn digest_for(&self, rule: usize, tag: &str) -> String {
+        let RulePlan { raw, digest, .. } = &self.rules[rule];
+        let cells = detectors::detect::visit(&raw.detect, Cells(self.row(tag)));
+        if cells.is_empty() { digest.clone() } else { digest_of([digest.as_bytes(), &cells]) }
+    }
+
     /// The heartbeat of a tag that reports by exception, in nanoseconds: silence inside it means "unchanged".
     pub fn heartbeat(&self, tag: &str) -> Option<i64> {
         self.row(tag).heartbeat
@@ -444,6 +452,20 @@ impl Visitor for Check<'_> {
             return Err(ConfigError::SelectsNothing { rule: self.rule.id.clone(), patterns });
         }
         Ok(read.bytes.into_inner())
+    }
+}
+
+/// What a rule's parameters read of a tag's row.
+struct Cells<'a>(Row<'a>);
+
+impl Visitor for Cells<'_> {
+    type Out = Vec<u8>;
+
+    fn visit<D: Detector>(self, raw: &D::Raw) -> Vec<u8> {
+        let read = Read { bytes: RefCell::default(), row: self.0 };
+        // A tag that can't be bound is not judged.
+        let _ = D::bind(raw, &read);
+        read.bytes.into_inner()
     }
 }
 

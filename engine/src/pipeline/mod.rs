@@ -127,8 +127,7 @@ impl Pipeline {
     /// An empty partition.
     pub fn new(plan: Arc<Plan>, partition: u32) -> Self {
         let mut offset = 0;
-        let rules: Vec<_> =
-            plan.rules.iter().enumerate().map(|(i, r)| rule::make(r, i as u32, &mut offset)).collect();
+        let rules: Vec<_> = (0..plan.rules.len()).map(|i| rule::make(&plan, i as u32, &mut offset)).collect();
         let first = plan.rules.len() as u32;
         let groups =
             plan.groups.iter().enumerate().map(|(i, g)| Group::new(g, i as u32, first + i as u32)).collect();

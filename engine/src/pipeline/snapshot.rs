@@ -48,12 +48,23 @@ impl Pipeline {
     /// # Panics
     /// Never: plain data always encodes.
     pub fn snapshot(&self) -> Vec<u8> {
+        let words = self.store.words(self.names.len());
+        let rules = self.rules.iter().map(|r| {
+            let mut saved = r.save();
+            let began = |(_, record): &(u32, &[u64])| saved.life(record).is_some_and(|life| !life.quiet());
+            let records = (0..).zip(words.chunks_exact(self.store.stride().max(1)));
+            let digests =
+                records.filter(began).map(|(tag, _)| (tag, r.digest_for(&self.names[tag as usize])));
+            let differ = digests.filter(|(_, digest)| *digest != saved.digest);
+            saved.digests = differ.map(|(tag, digest)| (tag, digest.into_owned())).collect();
+            saved
+        });
         let snapshot = Snapshot {
             names: self.names.iter().map(|n| n.to_string()).collect(),
             tags: self.tags.clone(),
             stride: self.store.stride(),
-            words: self.store.words(self.names.len()),
-            rules: self.rules.iter().map(|r| r.save()).collect(),
+            rules: rules.collect(),
+            words,
             groups: self.groups.iter().map(|g| g.save().expect("plain data always encodes")).collect(),
             held: self.held.iter().map(|(t, w)| (*t, w.clone())).collect(),
             jumpers: self.jumpers.clone(),
@@ -132,32 +143,34 @@ impl Pipeline {
         let records = || tags.iter().zip(saved.words.chunks_exact(saved.stride));
         for old in &saved.rules {
             let at = self.plan.rules.iter().position(|r| r.raw.id == old.id);
-            let (shape, same) = at.map_or((false, false), |at| {
-                let now = self.rules[at].save_head();
-                (now.shape == old.shape, now.digest == old.digest)
-            });
-            if let Some(at) = at.filter(|_| shape) {
+            let at_same_shape = at.filter(|at| self.rules[*at].save_head().shape == old.shape);
+            // Tags whose alert goes on: judged by the same parameters as when it began.
+            let mut goes_on = vec![false; tags.len()];
+            if let Some(at) = at_same_shape {
                 let (offset, words) = self.rules[at].place();
-                let words = if same && old.alerts { words + LIFE_WORDS } else { words };
                 let mut firing = 0;
                 // A tag that the rule no longer selects leaves nothing behind: later it begins anew.
-                for (&tag, record) in records().filter(|(tag, _)| self.rules[at].binds(**tag)) {
+                for (i, (&tag, record)) in
+                    records().enumerate().filter(|(_, (tag, _))| self.rules[at].binds(**tag))
+                {
+                    let digest = self.rules[at].digest_for(&self.names[tag as usize]);
+                    let life = old.life(record).filter(|_| digest == old.digest_for(i as u32));
+                    goes_on[i] = life.is_some();
+                    firing += u64::from(life.is_some_and(|life| life.firing()));
+                    let words = if life.is_some() { words + LIFE_WORDS } else { words };
                     let to = self.store.region(tag, offset, words);
                     to.copy_from_slice(&record[old.offset..old.offset + words]);
-                    firing += u64::from(old.life(record).is_some_and(|life| life.firing()));
                 }
                 self.rules[at].load(old, tags, firing);
             }
-            if shape && same {
-                continue;
-            }
             let reason = if at.is_some() { "rule changed" } else { "rule removed" };
-            for (i, (&tag, record)) in records().enumerate() {
+            for (i, (&tag, record)) in records().enumerate().filter(|(i, _)| !goes_on[*i]) {
                 let Some(change) = old.life(record).and_then(|mut life| life.abandon(saved.tags[i].last))
                 else {
                     continue;
                 };
-                let owner = Owner { rule: &old.id, digest: &old.digest, severity: &old.severity };
+                let owner =
+                    Owner { rule: &old.id, digest: old.digest_for(i as u32), severity: &old.severity };
                 let why = old.why(i as u32);
                 out.events.push(alert::event(owner, &self.names[tag as usize], change, why, Some(reason)));
             }

@@ -896,6 +896,44 @@ fn a_changed_rule_leaves_the_others_alone() {
     assert_eq!(again(CONFIG.replace("alpha = 0.2", "alpha = 0.3")), Some(8));
 }
 
+/// Given limits from a catalogue and two tags whose alerts fire, when a restart finds another limit for one of them, then its alert ends with
+/// the reason and under the id that it had, and the other goes on: a new limit gives only its own tag's alerts new ids.
+#[test]
+fn a_changed_cell_of_the_catalogue_concerns_its_tag() {
+    let config = "[[rule]]\nid = \"r\"\ntags = [\"*\"]\ndetect.range = { from_tags = { fail = [\"lo\", \"hi\"] } }\n\
+                  alert = { on = \"fail\" }\n";
+    let plan = |hi: [f64; 2]| {
+        let columns = [("lo", vec![0.0, 0.0]), ("hi", hi.to_vec())];
+        Arc::new(Plan::parse(config, Some(engine::Catalogue::new(&["t", "u"], &columns))).unwrap())
+    };
+    let at =
+        |s: i64, value: f64| batch(&[(START + s * SECOND, "t", value), (START + s * SECOND, "u", value)]);
+    let ids = |out: &Outputs| -> BTreeSet<(String, String)> {
+        let alerts = out.events.iter().filter_map(|e| match &e.what {
+            engine::What::Alert { alert, target, .. } => Some((target.clone(), alert.clone())),
+            _ => None,
+        });
+        alerts.collect()
+    };
+    let mut out = Outputs::default();
+    let mut pipeline = Pipeline::new(plan([10.0, 10.0]), 0);
+    pipeline.push_rows(&at(0, 99.0), &[], &mut out).unwrap();
+    let before = ids(&out);
+    assert_eq!(before.len(), 2);
+    let snapshot = pipeline.snapshot();
+    let mut out = Outputs::default();
+    let mut after = Pipeline::restore(plan([10.0, 11.0]), 0, &snapshot, &mut out).unwrap();
+    let ended: Vec<String> = out.events.iter().map(|e| serde_json::to_string(e).unwrap()).collect();
+    assert!(ended.len() == 1 && ended[0].contains("rule changed"), "{ended:#?}");
+    assert!(ids(&out).is_subset(&before) && ids(&out).iter().all(|(tag, _)| tag == "u"), "{ended:#?}");
+    let mut out = Outputs::default();
+    after.push_rows(&at(1, 99.0), &[], &mut out).unwrap();
+    assert!(ids(&out).iter().all(|id| id.0 == "u" && !before.contains(id)) && ids(&out).len() == 1);
+    let mut out = Outputs::default();
+    after.push_rows(&at(2, 5.0), &[], &mut out).unwrap();
+    assert!(ids(&out).iter().any(|id| before.contains(id) && id.0 == "t"), "{:?}", ids(&out));
+}
+
 /// Given a declared tag that a `gap` rule watches, when it is never seen, then that is told once; those that are seen are not.
 #[test]
 fn a_declared_tag_that_never_comes_is_told() {
