@@ -215,8 +215,9 @@ fn open(args: &Args) -> Result<Open, CommandError> {
         pending_bulk: run.pending_outputs.get() as usize,
     };
     if !store.keeps() {
+        let place = if grouped { "at the group's offsets, with nothing learned," } else { "at `from`" };
         eprintln!(
-            "truegauge: no [run] state_dir: a restart will begin at `from` instead of where this run stops"
+            "truegauge: no [run] state_dir: a restart will begin {place} instead of where this run stops"
         );
     }
     let partitions = counted(source.partitions().len() as u64, "partition", "partitions");

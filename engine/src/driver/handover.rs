@@ -5,7 +5,7 @@
 //! A member that was thrown out without hearing of it keeps the store's lock, so nobody goes on before it has let go.
 
 use super::commit::recover_one;
-use super::{Clock, Driver, DriverError, Failure, Inlet, Notice, Outlet, Store};
+use super::{Clock, Driver, DriverError, Failure, Inlet, NO_ANSWER_WAIT, Notice, Outlet, SHORT_WAIT, Store};
 use crate::journal::Place;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,9 +35,15 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         for (number, told) in &mut self.awaited {
             let origin = &self.origins[*number as usize];
             let name = origin.to_string();
-            if !self.store.claim(&name).map_err(DriverError::Store)? {
+            // A disk that is full for a while is no reason to end, and for the next member neither.
+            let refused = match self.store.claim(&name) {
+                Ok(true) => None,
+                Ok(false) => Some("another process still has its state".to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(why) = refused {
                 if !std::mem::replace(told, true) {
-                    self.notices.push(Notice::Awaits { partition: name });
+                    self.notices.push(Notice::Awaits { partition: name, why });
                 }
                 continue;
             }
@@ -61,6 +67,13 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
             } else {
                 let name = self.origins[number as usize].to_string();
                 self.store.release(&name).map_err(DriverError::Store)?;
+                // Asking takes time from the partitions that are read.
+                self.next_claim = self.clock.elapsed() + NO_ANSWER_WAIT;
+                let told = self.awaited.get_mut(&number).map(|told| std::mem::replace(told, true));
+                if told == Some(false) {
+                    let why = "no broker says where it stands".to_string();
+                    self.notices.push(Notice::Awaits { partition: name, why });
+                }
             }
         }
         Ok(())
@@ -82,15 +95,28 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
     pub(super) fn revoked(&mut self, numbers: &[u32]) -> Result<(), Failure<I, O, S>> {
         let mine: Vec<u32> = numbers.iter().copied().filter(|n| self.partitions.contains_key(n)).collect();
         if !mine.is_empty() {
-            let saved = self.checkpoint(HANDOVER_WAIT)? && self.store.keeps();
+            let keeps = self.store.keeps();
+            self.checkpoint(HANDOVER_WAIT)?;
+            // Where nothing is kept, the offset is all that who takes over has: events must have arrived before it is committed.
+            let until = self.clock.elapsed() + HANDOVER_WAIT;
+            while !keeps && self.waits_for(&mine) && self.clock.elapsed() < until {
+                self.collect(SHORT_WAIT)?;
+            }
+            let whole = |n: &u32| match self.partitions.get(n) {
+                Some(p) if keeps => !p.dirty,
+                _ => !self.waits_for(&[*n]),
+            };
+            let saved: Vec<u32> = mine.iter().copied().filter(whole).collect();
             let place = |n: &u32| self.partitions.get(n).map(|p| (p.origin.clone(), p.next.offset));
-            let next: BTreeMap<_, _> = mine.iter().filter_map(place).collect();
-            if let Err(error) = self.inlet.commit(&next, true) {
+            let next: BTreeMap<_, _> = saved.iter().filter_map(place).collect();
+            // With a checkpoint the offset is for people.
+            if let Err(error) = self.inlet.commit(&next, !keeps) {
                 self.notices.push(Notice::NoCommit(error.to_string()));
             }
             for number in &mine {
                 let Some(p) = self.partitions.remove(number) else { continue };
-                if self.store.keeps() {
+                let saved = saved.contains(number);
+                if keeps {
                     // Who takes over has them from the checkpoint, or finds them again after it.
                     self.events.retain(|_, unacked| unacked.partition != *number);
                 }
@@ -101,5 +127,10 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         }
         self.awaited.retain(|number, _| !numbers.contains(number));
         self.inlet.release(numbers).map_err(DriverError::Inlet)
+    }
+
+    /// Whether events of these partitions, or anything else, are not acknowledged.
+    fn waits_for(&self, numbers: &[u32]) -> bool {
+        !self.bulk.is_empty() || self.events.values().any(|unacked| numbers.contains(&unacked.partition))
     }
 }

@@ -45,10 +45,12 @@ pub enum Notice {
         /// Where.
         next: Place,
     },
-    /// A consumer group gave a partition to this process, but another still has its state.
+    /// A consumer group gave a partition to this process, but it can't be read yet.
     Awaits {
         /// The partition.
         partition: String,
+        /// Why not.
+        why: String,
     },
     /// A partition went back to its consumer group.
     GivenBack {
@@ -125,11 +127,8 @@ impl fmt::Display for Notice {
             Notice::Begins { partition, next } => {
                 write!(f, "{partition} has no checkpoint and begins at offset {}", next.offset)
             }
-            Notice::Awaits { partition } => {
-                write!(
-                    f,
-                    "{partition} was assigned to this process, but another still has its state: waiting"
-                )
+            Notice::Awaits { partition, why } => {
+                write!(f, "{partition} was assigned to this process, but it waits: {why}")
             }
             Notice::GivenBack { partition, next, saved: true } => {
                 write!(f, "{partition} was given back to its group at offset {}", next.offset)

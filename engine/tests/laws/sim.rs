@@ -182,7 +182,9 @@ impl Inlet for SimInlet {
             let mut begun = Vec::new();
             for (partition, wanted) in partitions {
                 if world.random(4) > 0 {
-                    self.at[*partition as usize] = wanted.unwrap_or(0) as usize;
+                    let origin = &world.logs[*partition as usize].0;
+                    let committed = world.committed.borrow().get(origin).copied();
+                    self.at[*partition as usize] = wanted.or(committed).unwrap_or(0) as usize;
                     begun.push(*partition);
                 }
             }

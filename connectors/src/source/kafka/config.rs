@@ -152,15 +152,13 @@ pub(super) fn consumer_config(config: &KafkaConfig) -> Result<ClientConfig, Sour
         return Err(SourceError::Config { field, got, want: "at least one topic" });
     }
     let mut client = client_config(&config.brokers, &config.security, &config.properties)?;
-    // By hand, the beginning is given; the client resets only where the log has lost its place, and what is kept is read.
-    let reset =
-        if config.from == From::Earliest || config.assign == Assign::All { "earliest" } else { "latest" };
+    // The beginning is given; the client resets only where the log has lost its place, and what is kept is read.
     client
         .set("group.id", &config.group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", reset);
+        .set("auto.offset.reset", "earliest");
     Ok(client)
 }
 

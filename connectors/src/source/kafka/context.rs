@@ -55,13 +55,7 @@ impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let assigned = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Ordering::Relaxed) {
-            // What fails here fails because the group is left already.
-            let _ = match (consumer.rebalance_protocol(), assigned) {
-                (RebalanceProtocol::Cooperative, true) => consumer.incremental_assign(list),
-                (RebalanceProtocol::Cooperative, false) => consumer.incremental_unassign(list),
-                (_, true) => consumer.assign(list),
-                (_, false) => consumer.unassign(),
-            };
+            answer(consumer, assigned, list);
             return;
         }
         let names = list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
@@ -69,4 +63,14 @@ impl ConsumerContext for Context {
             said.push_back(if assigned { Said::Assign(names) } else { Said::Revoke(names) });
         }
     }
+}
+
+/// Answers the group while the consumer is being closed; what fails here fails because the group is left already.
+pub(super) fn answer(consumer: &Client, assigned: bool, list: &TopicPartitionList) {
+    let _ = match (consumer.rebalance_protocol(), assigned) {
+        (RebalanceProtocol::Cooperative, true) => consumer.incremental_assign(list),
+        (RebalanceProtocol::Cooperative, false) => consumer.incremental_unassign(list),
+        (_, true) => consumer.assign(list),
+        (_, false) => consumer.unassign(),
+    };
 }

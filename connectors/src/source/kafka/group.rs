@@ -37,6 +37,13 @@ impl KafkaSource {
     pub fn next_change(&mut self) -> Result<Option<Change>, SourceError> {
         let Some(said) = self.consumer.context().next() else { return Ok(None) };
         let number = |name: &(String, i32)| u32::try_from(self.names.binary_search(name).ok()?).ok();
+        if let Said::Assign(names) = &said
+            && let Some((topic, partition)) = names.iter().find(|name| number(name).is_none())
+        {
+            // Numbers are dense over what was there at start; one that is read by nobody would lose its rows.
+            let reason = format!("{topic}-{partition} was made after this start: start again to read it");
+            return Err(SourceError::Kafka { action: "take a partition from the group", reason });
+        }
         let numbers = |names: &[(String, i32)]| names.iter().filter_map(number).collect::<Vec<u32>>();
         Ok(Some(match said {
             Said::Assign(names) => {
@@ -68,19 +75,27 @@ impl KafkaSource {
         for (number, wanted) in wanted {
             let at = *number as usize;
             let Some((topic, partition)) = self.names.get(at) else { continue };
-            let wanted = match wanted {
-                Some(wanted) => Ok(Some(*wanted)),
+            let committed = match wanted {
+                Some(_) => Ok(None),
                 None => self.committed(topic, *partition),
             };
-            let watermarks = self.consumer.fetch_watermarks(topic, *partition, ANSWER_WAIT);
-            match (wanted, watermarks) {
-                (Ok(wanted), Ok(watermarks)) => {
+            let answer = committed.and_then(|committed| {
+                Ok((committed, self.consumer.fetch_watermarks(topic, *partition, ANSWER_WAIT)?))
+            });
+            match answer {
+                Ok((committed, (low, high))) => {
+                    // A topic that was made anew is behind what the group committed of the old one.
+                    let wanted = wanted.or(committed.filter(|committed| *committed <= high));
                     self.partitions[at] = Partition::new(*number);
-                    self.start_at(at, wanted, watermarks)?;
+                    self.start_at(at, wanted, (low, high))?;
                     self.partitions[at].read = true;
                     begun.push(*number);
                 }
-                (Err(error), _) | (_, Err(error)) => self.last_error = Some(error.to_string()),
+                Err(error) => {
+                    // Nor may the brokers of the others answer; each question takes time from the partitions that are read.
+                    self.last_error = Some(error.to_string());
+                    break;
+                }
             }
         }
         if !begun.is_empty() {
@@ -94,6 +109,8 @@ impl KafkaSource {
     /// # Errors
     /// The client refuses.
     pub fn release(&mut self, numbers: &[u32]) -> Result<(), SourceError> {
+        // The client keeps what is paused paused, also when it comes back.
+        self.wake()?;
         let mut list = TopicPartitionList::new();
         for number in numbers {
             let partition = &mut self.partitions[*number as usize];
@@ -123,8 +140,7 @@ impl KafkaSource {
             self.consumer.pause(&list).map_err(failed("pause"))?;
             self.paused = true;
         }
-        self.consume(Duration::ZERO);
-        Ok(())
+        self.consume(Duration::ZERO)
     }
 
     /// Reads again after [`idle`](Self::idle).
@@ -139,6 +155,7 @@ impl KafkaSource {
 
     /// Tells the client what is read now; `new` is what is read for the first time.
     fn read_begun(&mut self, new: &[u32]) -> Result<(), SourceError> {
+        self.wake()?;
         let cooperative = matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let mut list = TopicPartitionList::new();
         for (i, (partition, (topic, number))) in self.partitions.iter().zip(&self.names).enumerate() {
@@ -150,7 +167,6 @@ impl KafkaSource {
         }
         let done =
             if cooperative { self.consumer.incremental_assign(&list) } else { self.consumer.assign(&list) };
-        self.paused = false;
         done.map_err(failed("assign partitions"))
     }
 

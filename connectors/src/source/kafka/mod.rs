@@ -14,7 +14,7 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::{TopicPartitionList, consumer::Consumer};
+use rdkafka::{TopicPartitionList, consumer::Consumer, error::KafkaError};
 
 use crate::{
     Polled, Source, SourceError,
@@ -133,7 +133,7 @@ impl KafkaSource {
     }
 
     /// Waits up to `wait` for the first message, then takes what else is there.
-    fn consume(&mut self, wait: Duration) {
+    fn consume(&mut self, wait: Duration) -> Result<(), SourceError> {
         let Self { queue, consumer, names, partitions, decoder, last_error, batch_rows, until_end, .. } =
             self;
         let consumer = &*consumer;
@@ -141,21 +141,25 @@ impl KafkaSource {
             Sorter { consumer, names, partitions, decoder, last_error, skipped: &mut self.skipped, last: 0 };
         let Some(queue) = queue else {
             // The batch call would swallow what a group says: its members poll.
-            let mut next = consumer.poll(wait);
+            let mut wait = wait;
             for _ in 0..*batch_rows {
-                match next {
+                match consumer.poll(std::mem::take(&mut wait)) {
                     Some(Ok(message)) => sorter.take_polled(&message),
                     // Says no topic; the end is seen by offsets.
-                    Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => {}
+                    Some(Err(KafkaError::PartitionEOF(_))) => {}
+                    // A member that was fenced has lost its partitions and hears nothing more of them.
+                    Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                        let reason = format!("the client can't go on: {code}");
+                        return Err(SourceError::Kafka { action: "read as a member of the group", reason });
+                    }
                     Some(Err(error)) => *sorter.last_error = Some(error.to_string()),
                     None => break,
                 }
                 if consumer.context().has_said() {
                     break;
                 }
-                next = consumer.poll(Duration::ZERO);
             }
-            return;
+            return Ok(());
         };
         // The batch call swallows complaints about brokers, a poll does not say which partition ended.
         let first = if *until_end {
@@ -163,7 +167,7 @@ impl KafkaSource {
         } else {
             match consumer.poll(wait) {
                 Some(Ok(message)) => sorter.take_polled(&message),
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) | None => {}
+                Some(Err(KafkaError::PartitionEOF(_))) | None => {}
                 Some(Err(error)) => *sorter.last_error = Some(error.to_string()),
             }
             true
@@ -171,6 +175,7 @@ impl KafkaSource {
         if first {
             queue.consume(Duration::ZERO, *batch_rows, |message| sorter.take(message));
         }
+        Ok(())
     }
 
     /// A batch that is full, has waited, or is the last of its partition.
@@ -208,7 +213,7 @@ impl Source for KafkaSource {
             }
             let due = self.partitions.iter().filter_map(|partition| partition.waiting_since).min();
             let due = due.map_or(until, |since| until.min(since + self.max_wait));
-            self.consume(due.saturating_duration_since(now));
+            self.consume(due.saturating_duration_since(now))?;
         }
     }
 }
@@ -217,12 +222,12 @@ impl Drop for KafkaSource {
     fn drop(&mut self) {
         // Closing waits until the group has its partitions back, and nobody is left to give them.
         self.consumer.context().close();
-        let unanswered = std::iter::from_fn(|| self.consumer.context().next());
-        for said in unanswered {
-            let _ = match said {
-                context::Said::Assign(_) => self.consumer.assign(&TopicPartitionList::new()),
-                context::Said::Revoke(_) => self.consumer.unassign(),
-            };
+        while let Some(said) = self.consumer.context().next() {
+            context::answer(
+                &self.consumer,
+                matches!(said, context::Said::Assign(_)),
+                &TopicPartitionList::new(),
+            );
         }
     }
 }
@@ -232,6 +237,6 @@ fn nothing() -> Polled {
     Polled { partition: 0, batch: empty_batch(), spans: Vec::new(), bad: Vec::new() }
 }
 
-fn failed(action: &'static str) -> impl Fn(rdkafka::error::KafkaError) -> SourceError {
+fn failed(action: &'static str) -> impl Fn(KafkaError) -> SourceError {
     move |error| SourceError::Kafka { action, reason: error.to_string() }
 }
