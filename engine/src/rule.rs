@@ -78,6 +78,8 @@ pub(crate) trait Rule: Send {
     /// Takes over what a rule of the same name kept; `tags` gives the new number of each old tag, `firing` says how many of
     /// the alerts that it keeps fire.
     fn load(&mut self, saved: &Saved, tags: &[u32], firing: u64);
+    /// Takes back the window of a tag that it judged before it was [loaded](Self::load) and judges no longer, by its handle.
+    fn give_back(&mut self, handle: u64);
     /// Whether it judges a tag.
     fn binds(&self, tag: u32) -> bool;
     /// Where its part of a record begins, and how many words of it are the detector's (with the window's handle).
@@ -539,6 +541,10 @@ impl<D: Detector> Rule for Typed<D> {
             (self.counts, self.firing) = (saved.counts, firing);
             self.why = saved.why.iter().map(|(t, w)| (tags[*t as usize], *w)).collect();
         }
+    }
+
+    fn give_back(&mut self, handle: u64) {
+        self.arena.give_back(handle);
     }
 
     fn binds(&self, tag: u32) -> bool {

@@ -147,6 +147,12 @@ impl Pipeline {
                     firing += u64::from(old.life(record).is_some_and(|life| life.firing()));
                 }
                 self.rules[at].load(old, tags, firing);
+                // The handle of the window is the last of the detector's words.
+                for (tag, record) in records() {
+                    if !self.rules[at].binds(*tag) {
+                        self.rules[at].give_back(record[old.offset + old.state_words - 1]);
+                    }
+                }
             }
             if shape && same {
                 continue;

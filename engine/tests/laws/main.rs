@@ -8,6 +8,7 @@
 
 mod examples;
 mod logs;
+mod restarts;
 mod sim;
 mod twin;
 
