@@ -152,6 +152,15 @@ impl Arena {
         (size, place)
     }
 
+    /// Takes back the window of a handle that nobody has any more.
+    pub(crate) fn give_back(&mut self, handle: u64) {
+        if let Some((size, place)) = Self::find(handle)
+            && let Some(size) = self.sizes.get_mut(size).filter(|size| place < size.used)
+        {
+            size.free.push(place as u64);
+        }
+    }
+
     /// Reads `len` words of the window of `handle` from `from` on, a line at a time, so that misses of the cache overlap.
     #[inline]
     pub(crate) fn touch(&self, handle: u64, from: usize, len: usize) -> u64 {

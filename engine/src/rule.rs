@@ -82,6 +82,8 @@ pub(crate) trait Rule: Send {
     fn load(&mut self, saved: &Saved, tags: &[u32], firing: u64);
     /// Digest of all that judges a tag.
     fn digest_for(&self, name: &str) -> Cow<'_, str>;
+    /// Takes back the window of a tag that it judged before it was [loaded](Self::load) and judges no longer, by its handle.
+    fn give_back(&mut self, handle: u64);
     /// Whether it judges a tag.
     fn binds(&self, tag: u32) -> bool;
     /// Where its part of a record begins, and how many words of it are the detector's (with the window's handle).
@@ -560,6 +562,10 @@ impl<D: Detector> Rule for Typed<D> {
     fn digest_for(&self, name: &str) -> Cow<'_, str> {
         let of = |plan: &Arc<Plan>| Cow::Owned(plan.digest_for(self.number as usize, name));
         self.columns.as_ref().map_or(Cow::Borrowed(&self.digest), of)
+    }
+
+    fn give_back(&mut self, handle: u64) {
+        self.arena.give_back(handle);
     }
 
     fn binds(&self, tag: u32) -> bool {

@@ -60,7 +60,7 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
                 self.awaited.remove(&number);
                 let new = !self.kept.contains_key(&self.origins[number as usize]);
                 self.open(number)?;
-                if !self.keep_start(number) && new {
+                if !self.keep_start(number, new) && new {
                     let name = self.origins[number as usize].to_string();
                     self.notices.push(Notice::Begins { partition: name, next: Place::default() });
                 }
@@ -79,14 +79,17 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         Ok(())
     }
 
-    /// Where a stream begins is kept from the first moment on: "latest" is somewhere else at the next start. False if it is kept
-    /// already.
-    pub(super) fn keep_start(&mut self, number: u32) -> bool {
+    /// Where a stream begins is kept from the first moment on, also if that is the beginning of an empty log: "latest" is somewhere
+    /// else at the next start. `new` says that there is no checkpoint yet; false if the place needs no telling.
+    pub(super) fn keep_start(&mut self, number: u32, new: bool) -> bool {
         let start = self.inlet.start(number);
         let Some(p) = self.partitions.get_mut(&number) else { return false };
-        let Some(start) = start.filter(|start| *start > p.next.offset) else { return false };
+        let later = start.filter(|start| *start > p.next.offset);
+        if later.is_some() || new && start.is_some() {
+            (p.dirty, self.next_checkpoint) = (true, self.clock.elapsed());
+        }
+        let Some(start) = later else { return false };
         p.next = Place { offset: start, index: 0 };
-        (p.dirty, self.next_checkpoint) = (true, self.clock.elapsed());
         self.notices.push(Notice::Begins { partition: p.name.clone(), next: p.next });
         true
     }

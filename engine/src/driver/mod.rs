@@ -247,10 +247,11 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
         let all = if driver.inlet.grouped() { 0 } else { driver.origins.len() as u32 };
         for number in 0..all {
             let starts = driver.inlet.start(number).is_some() && driver.store.keeps();
-            if starts || driver.kept.contains_key(&driver.origins[number as usize]) {
+            let new = !driver.kept.contains_key(&driver.origins[number as usize]);
+            if starts || !new {
                 driver.open(number)?;
             }
-            driver.keep_start(number);
+            driver.keep_start(number, new);
         }
         Ok(driver)
     }

@@ -202,9 +202,7 @@ impl<I: Inlet, O: Outlet, S: Store, C: Clock> Driver<I, O, S, C> {
                 let at = self.partitions[&number].pipeline.progress().unwrap_or(0);
                 self.report(at, "tag_moved", &tag, Notice::Moved { tag: tag.clone(), from, to });
             }
-            let of_group =
-                |(i, g): (usize, &crate::config::plan::GroupPlan)| g.raw.members.contains(&tag).then_some(i);
-            signals.extend(self.plan.groups.iter().enumerate().filter_map(of_group));
+            signals.extend(self.groups_of.get(&tag).into_iter().flatten().copied());
             self.homes.entry(tag).or_insert(number);
         }
         self.send(number)?;

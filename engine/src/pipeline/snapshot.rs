@@ -2,7 +2,7 @@
 
 use super::{Future, Pipeline};
 use crate::admit::{Row, TagState};
-use crate::alert::{self, LIFE_WORDS, Owner};
+use crate::alert::{self, LIFE_WORDS, Life, Owner};
 use crate::config::plan::Plan;
 use crate::group;
 use crate::output::{Counters, Outputs};
@@ -143,7 +143,9 @@ impl Pipeline {
         let records = || tags.iter().zip(saved.words.chunks_exact(saved.stride));
         for old in &saved.rules {
             let at = self.plan.rules.iter().position(|r| r.raw.id == old.id);
-            let at_same_shape = at.filter(|at| self.rules[*at].save_head().shape == old.shape);
+            let head = at.map(|at| self.rules[at].save_head());
+            let same_rule = head.as_ref().is_some_and(|head| head.digest == old.digest);
+            let at_same_shape = at.filter(|_| head.is_some_and(|head| head.shape == old.shape));
             // Tags whose alert goes on: judged by the same parameters as when it began.
             let mut goes_on = vec![false; tags.len()];
             if let Some(at) = at_same_shape {
@@ -154,7 +156,9 @@ impl Pipeline {
                     records().enumerate().filter(|(_, (tag, _))| self.rules[at].binds(**tag))
                 {
                     let digest = self.rules[at].digest_for(&self.names[tag as usize]);
-                    let life = old.life(record).filter(|_| digest == old.digest_for(i as u32));
+                    // One that rests has no digest of its own saved; what it was told last is still to be remembered.
+                    let same = |life: &Life| digest == old.digest_for(i as u32) || life.quiet() && same_rule;
+                    let life = old.life(record).filter(same);
                     goes_on[i] = life.is_some();
                     firing += u64::from(life.is_some_and(|life| life.firing()));
                     let words = if life.is_some() { words + LIFE_WORDS } else { words };
@@ -162,6 +166,12 @@ impl Pipeline {
                     to.copy_from_slice(&record[old.offset..old.offset + words]);
                 }
                 self.rules[at].load(old, tags, firing);
+                // The handle of the window is the last of the detector's words.
+                for (tag, record) in records() {
+                    if !self.rules[at].binds(*tag) {
+                        self.rules[at].give_back(record[old.offset + old.state_words - 1]);
+                    }
+                }
             }
             let reason = if at.is_some() { "rule changed" } else { "rule removed" };
             for (i, (&tag, record)) in records().enumerate().filter(|(i, _)| !goes_on[*i]) {

@@ -147,3 +147,76 @@ impl Pipeline {
         self.wakes.peek().map(|Reverse((wake, ..))| *wake)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::plan::Plan;
+    use crate::output::{Transition, What};
+    use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray};
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    const TEXT: &str = r#"
+[time]
+grace = "10ns"
+[[rule]]
+id = "range"
+tags = ["t*"]
+detect.range = { fail = [0.0, 10.0] }
+alert = { on = "fail", for = "20ns" }
+[[rule]]
+id = "gap"
+tags = ["t*"]
+detect.gap = { max = "100us" }
+alert = { on = "fail" }
+[[group]]
+id = "p"
+members = ["t0", "t1", "t2"]
+tick = { period = "100ns" }
+max_skew = "2us"
+vote.mid_value = { tolerance = { abs = 0.5 } }
+alert = { on = "fail", for = "100us" }
+"#;
+
+    fn batch(ts: i64, tags: &[String], value: f64) -> RecordBatch {
+        let times = TimestampNanosecondArray::from_iter_values(tags.iter().map(|_| ts)).with_timezone("UTC");
+        let columns: [(&str, ArrayRef); 3] = [
+            ("ts", Arc::new(times)),
+            ("tag", Arc::new(StringArray::from_iter_values(tags))),
+            ("value", Arc::new(Float64Array::from_iter_values(tags.iter().map(|_| value)))),
+        ];
+        RecordBatch::try_from_iter(columns).expect("one length")
+    }
+
+    /// Given many tags whose deadlines come and go, so that wake-ups are overtaken by sooner ones, then the heap stays in proportion to
+    /// the tags; and when all fall silent at once, each of them and their group tells it, once.
+    #[test]
+    fn overtaken_wakes_are_swept_and_none_is_missed() {
+        let plan = Arc::new(Plan::parse(TEXT, None).expect("a configuration"));
+        let (mut pipeline, mut out) = (Pipeline::new(plan, 0), Outputs::default());
+        let tags: Vec<String> = (0..1_500).map(|t| format!("t{t}")).collect();
+        let clock = ["x".to_string()];
+        for round in 0..40 {
+            let ts = round * 1_000;
+            for (ts, tags, value) in [(ts, &tags[..], 99.0), (ts + 100, &clock, 1.0), (ts + 200, &tags, 1.0)]
+            {
+                pipeline.push_rows(&batch(ts, tags, value), &[], &mut out).expect("a canonical batch");
+                let most = 4 * pipeline.names.len() + WAKES_SLACK;
+                assert!(pipeline.wakes.len() <= most, "{} in round {round}", pipeline.wakes.len());
+            }
+        }
+        out.events.clear();
+        pipeline.push_rows(&batch(1_000_000, &clock, 1.0), &[], &mut out).expect("a canonical batch");
+        let mut fired: BTreeMap<(String, String), Vec<i64>> = BTreeMap::new();
+        for event in out.events {
+            if let What::Alert { rule, target, transition: Transition::Firing, .. } = event.what {
+                fired.entry((rule, target)).or_default().push(event.at);
+            }
+        }
+        assert_eq!(fired.remove(&("p".into(), "p".into())).map(|at| at.len()), Some(1));
+        assert_eq!(fired.len(), tags.len());
+        let last = 39_200;
+        assert!(fired.iter().all(|((rule, _), at)| rule == "gap" && *at == [last + 100_000]), "{fired:?}");
+    }
+}

@@ -10,7 +10,7 @@ use engine::{
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-const GROUP: &str = r#"
+pub(crate) const GROUP: &str = r#"
 [[group]]
 id = "g"
 members = ["a", "b", "c"]
@@ -22,23 +22,50 @@ vote.mid_value = { tolerance = { abs = 1.0 }, min = 1 }
 "#;
 
 /// A partition at work and what it said.
-struct At {
-    pipeline: Pipeline,
-    out: Outputs,
+pub(crate) struct At {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) out: Outputs,
 }
 
 impl At {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let plan = Plan::parse(text, None).expect("a configuration");
         let out = Outputs { all_verdicts: true, ..Outputs::default() };
         At { pipeline: Pipeline::new(Arc::new(plan), 0), out }
     }
 
-    fn push(&mut self, rows: &[(i64, &str, f64)]) {
+    pub(crate) fn push(&mut self, rows: &[(i64, &str, f64)]) {
         self.pipeline.push_rows(&batch(rows), &[], &mut self.out).expect("a canonical batch");
     }
 
-    fn end(mut self) -> Outputs {
+    /// A value of each of the three members.
+    pub(crate) fn tick(&mut self, ts: i64, value: f64) {
+        self.push(&["a", "b", "c"].map(|tag| (ts, tag, value)));
+    }
+
+    pub(crate) fn apply(&mut self, number: u64, content: Content) {
+        self.pipeline.apply(&JournalEntry { number, content }, &mut self.out);
+    }
+
+    /// Stops, and goes on under a configuration.
+    pub(crate) fn restart(&mut self, text: &str) {
+        let plan = Arc::new(Plan::parse(text, None).expect("a configuration"));
+        let bytes = self.pipeline.snapshot();
+        self.pipeline = Pipeline::restore(plan, 0, &bytes, &mut self.out).expect("a snapshot");
+    }
+
+    /// The transitions of alerts so far, each with its time.
+    pub(crate) fn alerts(&self) -> Vec<String> {
+        let told = |e: &engine::Event| match &e.what {
+            What::Alert { rule, target, transition, .. } => {
+                Some(format!("{rule} of {target}: {transition:?} {}", e.at))
+            }
+            _ => None,
+        };
+        self.out.events.iter().filter_map(told).collect()
+    }
+
+    pub(crate) fn end(mut self) -> Outputs {
         let last = self.pipeline.progress();
         self.pipeline.end(last, &mut self.out);
         assert!(self.pipeline.counters().balanced());
@@ -138,8 +165,7 @@ fn a_repeated_future_row_is_told_once() {
     for (offset, (ts, record_ts)) in [(900, 5), (900, 7), (900, 8), (901, 9)].into_iter().enumerate() {
         let spans = [span(offset as i64, record_ts)];
         at.pipeline.push_rows(&batch(&[(ts, "a", 1.0)]), &spans, &mut at.out).expect("a canonical batch");
-        let plan = Arc::new(Plan::parse(text, None).expect("a configuration"));
-        at.pipeline = Pipeline::restore(plan, 0, &at.pipeline.snapshot(), &mut at.out).expect("a snapshot");
+        at.restart(text);
     }
     assert_eq!(at.pipeline.counters().future, 4);
     let told: Vec<i64> = at.end().events.iter().map(|e| e.at).collect();
@@ -179,12 +205,9 @@ fn ten_years_of_being_held_cost_nothing() {
     for text in [GROUP.to_string(), GROUP.replace("10ns\" }", "10ns\", member = \"b\" }")] {
         let mut at = At::new(&text);
         at.push(&[(10, "a", 1.0), (10, "b", 1.0), (10, "c", 1.0)]);
-        let command = |at: &mut At, number, content| {
-            at.pipeline.apply(&JournalEntry { number, content }, &mut at.out);
-        };
-        command(&mut at, 1, Content::Hold { signal: "g".into() });
+        at.apply(1, Content::Hold { signal: "g".into() });
         at.push(&[(YEARS, "a", 1.0), (YEARS, "b", 1.0), (YEARS + 5, "c", 1.0)]);
-        command(&mut at, 2, Content::Release { signal: "g".into() });
+        at.apply(2, Content::Release { signal: "g".into() });
         let released = at.out.events.last().expect("the release");
         assert_eq!(released.at, YEARS, "{released:?}");
         at.push(&[(YEARS + 10, "a", 1.0), (YEARS + 10, "b", 1.0), (YEARS + 10, "c", 1.0)]);
@@ -467,4 +490,40 @@ fn alerts_that_fire_are_counted_also_after_a_restart() {
     let fired = |e: &engine::Event| matches!(e.what, What::Alert { transition: Transition::Firing, .. });
     assert_eq!(firing[0].2, at.out.events.iter().filter(|e| fired(e)).count() as u64, "{:?}", at.out.events);
     assert_eq!(firing[0].2, 1, "{:?}", at.out.events);
+}
+
+/// Given the alert of a signal that has failed, then it fires at its deadline though no member is heard any more, or none that can
+/// vote; that of a signal that is held resolves at its deadline.
+#[test]
+fn an_alert_of_a_silent_group_keeps_its_deadline() {
+    let alert = "alert = { on = \"fail\", for = \"30ns\", keep_firing_for = \"30ns\" }\n";
+    let text = format!("[time]\ngrace = \"5ns\"\n{GROUP}{alert}");
+    let failed = || {
+        let mut at = At::new(&text);
+        at.tick(10, 1.0);
+        at.tick(20, f64::NAN);
+        assert_eq!(at.pipeline.signals(), [("g".into(), State::Failed)]);
+        at
+    };
+    let mut at = failed();
+    at.push(&[(55, "other", 0.0)]);
+    assert!(at.alerts().is_empty(), "{:?}", at.alerts());
+    at.push(&[(56, "other", 0.0)]);
+    assert_eq!(at.alerts(), ["g of g: Firing 50"]);
+    at.tick(60, 1.0);
+    at.apply(1, Content::Hold { signal: "g".into() });
+    at.push(&[(95, "other", 0.0)]);
+    assert_eq!(at.alerts().len(), 1);
+    at.push(&[(96, "other", 0.0)]);
+    assert_eq!(at.alerts()[1..], ["g of g: Resolved 90"]);
+
+    let mut at = failed();
+    at.tick(60, f64::NAN);
+    assert_eq!(at.alerts(), ["g of g: Firing 50"]);
+
+    let mut at = At::new(&text);
+    at.tick(10, 1.0);
+    at.apply(1, Content::Split { signal: "g".into() });
+    at.push(&[(46, "other", 0.0)]);
+    assert_eq!(at.alerts(), ["g of g: Firing 40"]);
 }

@@ -8,6 +8,7 @@
 
 mod examples;
 mod logs;
+mod restarts;
 mod sim;
 mod twin;
 
@@ -222,13 +223,7 @@ fn later_rows_change_nothing_that_was_said() {
             let mut items = case.log[..n].to_vec();
             items.extend(garbage.into_iter().map(Item::Row));
             after.feed(&items, &[], 0);
-            let (mut left, mut gone) = (after.said().lines, Vec::new());
-            for line in before.lines {
-                match left.iter().position(|l| *l == line) {
-                    Some(at) => drop(left.swap_remove(at)),
-                    None => gone.push(line),
-                }
-            }
+            let gone = only(&before, &after.said());
             (!gone.is_empty()).then(|| format!("after item {n} these were taken back: {gone:#?}"))
         },
     );
@@ -685,22 +680,24 @@ fn feed_twin(twin: &mut Twin, item: &Item) {
     }
 }
 
+/// What `x` said and `y` did not, each line as often as it is missing.
+fn only(x: &Said, y: &Said) -> Vec<String> {
+    let mut left = y.lines.clone();
+    let mut only = Vec::new();
+    for line in &x.lines {
+        match left.iter().position(|l| l == line) {
+            Some(at) => drop(left.swap_remove(at)),
+            None => only.push(line.clone()),
+        }
+    }
+    only
+}
+
 /// What only one of two runs said.
 fn differ(a: &Said, b: &Said) -> Option<String> {
     if a == b {
         return None;
     }
-    let only = |x: &Said, y: &Said| {
-        let mut left = y.lines.clone();
-        let mut only = Vec::new();
-        for line in &x.lines {
-            match left.iter().position(|l| l == line) {
-                Some(at) => drop(left.swap_remove(at)),
-                None => only.push(line.clone()),
-            }
-        }
-        only
-    };
     Some(format!("only A: {:#?}\nonly B: {:#?}\nA {:?}\nB {:?}", only(a, b), only(b, a), a.count, b.count))
 }
 

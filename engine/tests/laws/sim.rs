@@ -494,10 +494,15 @@ fn plan() -> Arc<Plan> {
 }
 
 fn start(world: &Rc<World>, pending_events: usize) -> Result<Sim, SimError> {
+    start_from(world, pending_events, 0)
+}
+
+/// The same; partitions without a checkpoint begin at an offset.
+fn start_from(world: &Rc<World>, pending_events: usize, first: usize) -> Result<Sim, SimError> {
     let mut store = SimStore(world.clone(), ALONE);
     let kept = recover(&mut store)?;
     let at = |(origin, _): &(Origin, Vec<Record>)| {
-        kept.get(origin).map_or(0, |k| k.checkpoint.next.offset as usize)
+        kept.get(origin).map_or(first, |k| k.checkpoint.next.offset as usize)
     };
     let at = world.logs.iter().map(at).collect();
     let inlet = SimInlet { world: world.clone(), at, member: None, reads: BTreeSet::new() };
@@ -957,4 +962,167 @@ fn a_declared_tag_that_never_comes_is_told() {
     let told: Vec<_> =
         arrived.iter().filter(|m| String::from_utf8_lossy(&m.payload).contains("tag_never_seen")).collect();
     assert!(!told.is_empty() && told.iter().all(|m| m.payload == told[0].payload), "{}", told.len());
+}
+
+/// A world with these logs, which does not end by itself.
+fn quiet(logs: Vec<Vec<Record>>) -> Rc<World> {
+    let origin = |p| Origin { topic: "plant".into(), partition: p as i32 };
+    let logs = logs.into_iter().enumerate().map(|(p, log)| (origin(p), log)).collect();
+    let live = Rc::new(World { logs, ..World::default() });
+    live.now.set(START);
+    live.random.set(7);
+    live
+}
+
+/// Given more events at once than are kept in memory, when the input ends, then those in the spill are delivered too, also those that the
+/// end itself brought.
+#[test]
+fn the_end_delivers_what_was_spilled() {
+    let tags: Vec<&'static str> = (0..100).map(|t| &*format!("t{t}").leak()).collect();
+    let record = |s: i64| {
+        let rows = tags.iter().map(|tag| (START + s * SECOND, *tag, 99.0)).collect();
+        Record { arrives: START, rows }
+    };
+    for times in [[0, 3, 6].as_slice(), &[0, 3]] {
+        let live = quiet(vec![times.iter().map(|s| record(*s)).collect()]);
+        live.until_end.set(true);
+        let mut driver = start(&live, 10).unwrap();
+        while driver.step(Duration::from_millis(100)).unwrap() {}
+        assert_eq!(driver.tallies().fired, 100);
+        assert!(driver.tallies().spilled >= 50, "{}", driver.tallies().spilled);
+        same(&arrived(&live), &replayed(&live)).unwrap();
+    }
+}
+
+/// Given a spill that was delivered, when the checkpoint that no longer needs it is damaged, then the one before still finds it, and
+/// what is spilled from there on follows it; what no checkpoint needs is removed.
+#[test]
+fn a_spill_lives_as_long_as_the_checkpoint_before_the_newest() {
+    let mut removed = 0;
+    for seed in 0..seeds(20) {
+        let live = quiet(vec![world(seed).logs[0].1.clone()]);
+        let name = "plant-0";
+        let newest = |live: &World| -> Option<Vec<u8>> {
+            live.checkpoints.borrow().get(name).and_then(VecDeque::front).cloned()
+        };
+        let spill = |bytes: &[u8]| Checkpoint::from_bytes(bytes).unwrap().spill;
+        live.dead_sink.set(true);
+        let mut driver = start(&live, 2).unwrap();
+        while live.now.get() < START + 25 * SECOND {
+            driver.step(Duration::from_millis(100)).unwrap();
+        }
+        while !driver.checkpoint(Duration::from_secs(1)).unwrap() {}
+        // Each checkpoint with what had arrived when it was made.
+        let mut last = (newest(&live).unwrap(), live.arrived.borrow().clone());
+        let mut before = last.clone();
+        let generation = spill(&last.0).generation;
+        assert!(spill(&last.0).from < spill(&last.0).to, "seed {seed}: nothing was spilled");
+        live.dead_sink.set(false);
+        while spill(&last.0).generation == generation {
+            assert!(live.now.get() < START + 500 * SECOND, "seed {seed}: the spill is never drained");
+            driver.step(Duration::from_millis(100)).unwrap();
+            let now = newest(&live).unwrap();
+            if now != last.0 {
+                before = std::mem::replace(&mut last, (now, live.arrived.borrow().clone()));
+            }
+        }
+        drop(driver);
+        let kept = |generation| live.spills.borrow().contains_key(&(name.to_string(), generation));
+        assert!(kept(generation), "seed {seed}: the checkpoint before has lost its spill");
+
+        live.checkpoints.borrow_mut().get_mut(name).unwrap()[0][70] ^= 1;
+        *live.arrived.borrow_mut() = before.1;
+        live.dead_sink.set(seed % 2 == 0);
+        let mut driver = start(&live, 2).unwrap();
+        assert!(driver.notices().iter().any(|n| matches!(n, Notice::UsedPrevious { .. })));
+        let until = live.now.get() + 12 * SECOND;
+        while live.now.get() < until {
+            driver.step(Duration::from_millis(100)).unwrap();
+        }
+        while !driver.checkpoint(Duration::from_secs(1)).unwrap() {}
+        for bytes in &live.checkpoints.borrow()[name] {
+            assert!(Checkpoint::from_bytes(bytes).is_ok(), "seed {seed}: a damaged checkpoint was kept");
+        }
+        drop(driver);
+        live.dead_sink.set(false);
+        live.until_end.set(true);
+        run(&live, false);
+        same(&arrived(&live), &replayed(&live)).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        removed += u32::from(!kept(generation));
+    }
+    assert!(removed > 0);
+}
+
+/// Given a source that does not answer, then that is told once when it has lasted, and that it is back; a short while is not told.
+#[test]
+fn a_source_that_is_away_for_long_is_told() {
+    for (seconds, told) in [(30, true), (6, false)] {
+        let live = world(1);
+        live.until_end.set(false);
+        live.away.set((START + 10 * SECOND, START + (10 + seconds) * SECOND));
+        let mut driver = start(&live, 100).unwrap();
+        while live.now.get() < START + 60 * SECOND {
+            driver.step(Duration::from_millis(100)).unwrap();
+        }
+        let mut notices = driver.notices();
+        notices.retain(|n| matches!(n, Notice::SourceAway(_) | Notice::SourceBack));
+        let expected = [Notice::SourceAway("no route to host".into()), Notice::SourceBack];
+        assert_eq!(notices, if told { &expected[..] } else { &[] }, "{seconds} s");
+    }
+}
+
+/// Given a record every second that can't be decoded, then the first is told at once and the others once a minute, with how many there
+/// were.
+#[test]
+fn refused_records_are_told_once_a_minute() {
+    let live =
+        quiet(vec![(0..150).map(|s| Record { arrives: START + s * SECOND, rows: Vec::new() }).collect()]);
+    let mut driver = start(&live, 100).unwrap();
+    let (mut told, mut times) = (0, Vec::new());
+    while live.now.get() < START + 170 * SECOND {
+        driver.step(Duration::from_millis(100)).unwrap();
+        let refused: u64 = driver.pipelines().map(|p| p.counters().dead_letters).sum();
+        for notice in driver.notices() {
+            let Notice::DeadLetters { count, first } = notice else { continue };
+            assert_eq!(first, format!("not JSON (broken) at plant-0 offset {told}"));
+            told += count;
+            assert_eq!(told, refused);
+            times.push(live.now.get());
+        }
+    }
+    assert_eq!(times.len(), 3, "{times:?}");
+    // A step takes a while, and the time is that of its end.
+    let apart = times.windows(2).all(|w| w[1] - w[0] >= 59 * SECOND);
+    assert!(times[0] < START + 5 * SECOND && apart, "{times:?}");
+}
+
+/// Given a stream that begins at the end of its log, also of an empty one, when it stops or crashes before its first row, then the next
+/// start reads what came meanwhile.
+#[test]
+fn a_stream_that_never_saw_a_row_starts_where_it_began() {
+    for (first, stops) in [(5, true), (5, false), (0, true), (0, false)] {
+        let live = world(1);
+        live.until_end.set(false);
+        live.away.set((START, START + SECOND));
+        let mut driver = start_from(&live, 100, first).unwrap();
+        if stops {
+            driver.stop(Duration::from_secs(5)).unwrap();
+        } else {
+            driver.step(Duration::from_millis(100)).unwrap();
+        }
+        drop(driver);
+        live.away.set((0, 0));
+        live.now.set(START + 80 * SECOND);
+        // Now the log ends elsewhere.
+        let end = live.logs.iter().map(|(_, log)| log.len()).min().unwrap();
+        let mut driver = start_from(&live, 100, end).unwrap_or_else(|e| panic!("{first} {stops}: {e}"));
+        for _ in 0..500 {
+            driver.step(Duration::from_millis(100)).unwrap();
+        }
+        let read: usize = driver.pipelines().map(|p| p.counters().rows_in as usize).sum();
+        let rows = |(_, log): &(Origin, Vec<Record>)| -> usize {
+            log[first..].iter().map(|r| r.rows.len().max(1)).sum()
+        };
+        assert_eq!(read, live.logs.iter().map(rows).sum::<usize>(), "{first} {stops}");
+    }
 }
