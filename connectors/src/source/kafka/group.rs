@@ -175,11 +175,10 @@ impl KafkaSource {
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, number);
         let found = self.consumer.committed_offsets(list, ANSWER_WAIT)?;
-        Ok(found
-            .elements()
-            .first()
-            .and_then(|element| element.offset().to_raw())
-            .filter(|offset| *offset >= 0))
+        let Some(element) = found.elements().into_iter().next() else { return Ok(None) };
+        // What could not be looked up is not "nothing committed".
+        element.error()?;
+        Ok(element.offset().to_raw().filter(|offset| *offset >= 0))
     }
 }
 
