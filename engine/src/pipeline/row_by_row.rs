@@ -169,7 +169,7 @@ impl Pipeline {
         // Rows may be held still from a configuration that delayed them.
         let delayed = self.plan.time.max_delay > 0 || !self.held.is_empty();
         if delayed {
-            self.release_past(row.tag, out);
+            self.release_past(row.tag);
         }
         let held = if delayed { self.held.get(&row.tag).map_or(&[][..], Vec::as_slice) } else { &[] };
         match self.tags[row.tag as usize].check(row, held) {
@@ -240,8 +240,7 @@ impl Pipeline {
     }
 
     /// Releases rows of a tag and of its groups' other members whose time is past.
-    fn release_past(&mut self, tag: u32, out: &mut Outputs) {
-        let _ = out;
+    fn release_past(&mut self, tag: u32) {
         let Some(before) = self.progress() else { return };
         let mut tags = vec![tag];
         if let Some(memberships) = self.memberships.get(tag as usize) {
@@ -392,6 +391,6 @@ impl Pipeline {
                 rule.expire(&mut self.store, tag, &name, before, out);
             }
         }
-        self.arm(out);
+        self.arm();
     }
 }

@@ -9,7 +9,7 @@ const WAKES_SLACK: usize = 1_024;
 
 impl Pipeline {
     /// Notes when progress alone would do something to the tags and groups of this batch.
-    pub(super) fn arm(&mut self, _out: &mut Outputs) {
+    pub(super) fn arm(&mut self) {
         let grace = self.plan.time.grace;
         if self.timed || !self.work.holding.is_empty() || !self.held.is_empty() {
             let touched = std::mem::take(&mut self.work.touched);
